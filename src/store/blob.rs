@@ -1,0 +1,107 @@
+//! Immutable objects under slash-separated names: a local folder or an S3-compatible store.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::error::ErrorKind;
+
+/// Why an object operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// No object of that name.
+    #[error("no object {name}")]
+    NotFound {
+        /// The object's name.
+        name: String,
+    },
+    /// The disk or the quota is full; nothing was stored.
+    #[error("no space left to store {name}")]
+    Full {
+        /// The object's name.
+        name: String,
+    },
+    /// The request may have taken effect or not, and reading back did not tell.
+    #[error("the outcome of storing {name} is unknown")]
+    OutcomeUnknown {
+        /// The object's name.
+        name: String,
+    },
+    /// The store does not answer, or refuses for now.
+    #[error("the object store is not available: {reason}")]
+    Unavailable {
+        /// What it said.
+        reason: String,
+    },
+    /// The store does not honour create-if-absent, on which fencing rests.
+    #[error("this object store does not honour create-if-absent ({evidence}): it cannot be used")]
+    NotConditional {
+        /// What the probe saw.
+        evidence: String,
+    },
+}
+
+impl BlobError {
+    /// What the caller can do.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Full { .. } => ErrorKind::StorageFull,
+            Self::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::NotConditional { .. } => ErrorKind::Invalid,
+        }
+    }
+}
+
+/// Outcome of a create-if-absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// The object is new, and durable.
+    New,
+    /// An object of that name was there before; it is unchanged. The caller reads it back and compares.
+    AlreadyExists,
+}
+
+/// An object's name and size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobMeta {
+    /// Full name, `wal/default/0/…`.
+    pub name: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// When it was last written.
+    pub modified: chrono::DateTime<chrono::Utc>,
+}
+
+/// A store of immutable objects. Writes are durable when they return (file and directory synced, or acknowledged by
+/// the remote store); an object is seen whole or not at all.
+#[async_trait]
+pub trait BlobStore: Send + Sync + 'static {
+    /// Stores an object unless one of that name exists. Of many racing calls exactly one gets [`Created::New`].
+    ///
+    /// # Errors
+    /// [`BlobError`]; after [`BlobError::OutcomeUnknown`] the object may exist.
+    async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError>;
+
+    /// The whole object.
+    ///
+    /// # Errors
+    /// [`BlobError::NotFound`], [`BlobError::Unavailable`].
+    async fn get(&self, name: &str) -> Result<Bytes, BlobError>;
+
+    /// All objects whose name starts with the folder `prefix` (no trailing slash), in order of their names.
+    ///
+    /// # Errors
+    /// [`BlobError::Unavailable`].
+    async fn list(&self, prefix: &str) -> Result<Vec<BlobMeta>, BlobError>;
+
+    /// Removes an object; one that does not exist is no error.
+    ///
+    /// # Errors
+    /// [`BlobError::Unavailable`].
+    async fn delete(&self, name: &str) -> Result<(), BlobError>;
+
+    /// Path of an object in the local file system, for mapping it into memory; `None` when the store is remote.
+    fn local_path(&self, name: &str) -> Option<std::path::PathBuf>;
+}

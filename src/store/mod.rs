@@ -1,0 +1,4 @@
+//! Floor 1, pillar `store`: where bytes and metadata live. No images, no vectors.
+
+pub mod blob;
+pub mod metadata;

@@ -1,0 +1,48 @@
+//! Geometry that relates one image to another.
+
+/// Affine map from pixel coordinates of image A to those of image B, both in **relative units**
+/// (0 to 1 along the width and the height), so it holds at any resolution.
+///
+/// `x' = m[0]·x + m[1]·y + m[2]`, `y' = m[3]·x + m[4]·y + m[5]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Transform {
+    /// Row-major 2×3 matrix.
+    pub matrix: [f64; 6],
+    /// Rotation of the content in degrees, −180 to 180, counter-clockwise as seen, measured in pixels (not in
+    /// relative units), after undoing a mirror.
+    pub rotation: f32,
+    /// Scale from A to B in pixels of the originals; 0.5 means that B shows the content at half the size.
+    pub scale: f32,
+    /// Whether B shows A mirrored.
+    pub mirrored: bool,
+}
+
+impl Transform {
+    /// The map of an image onto itself.
+    pub const IDENTITY: Self = Self {
+        matrix: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+        rotation: 0.0,
+        scale: 1.0,
+        mirrored: false,
+    };
+
+    /// Maps a point given in relative units.
+    #[must_use]
+    pub fn apply(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+        let [a, b, c, d, e, f] = self.matrix;
+        [a * x + b * y + c, d * x + e * y + f]
+    }
+}
+
+/// Axis-aligned rectangle in relative units, 0 to 1, origin at the top left.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Region {
+    /// Left edge.
+    pub x: f32,
+    /// Top edge.
+    pub y: f32,
+    /// Width.
+    pub width: f32,
+    /// Height.
+    pub height: f32,
+}

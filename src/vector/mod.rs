@@ -1,0 +1,77 @@
+//! Floor 1, pillar `vector`: indexes over unit vectors. No I/O, no images, no storage.
+
+use crate::types::{Embedding, Similarity};
+
+/// Number of a row within one index, chosen by the caller.
+pub type RowId = u32;
+
+/// One answer of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// The row found.
+    pub row: RowId,
+    /// Its cosine similarity with the query.
+    pub similarity: Similarity,
+}
+
+/// Which rows a search may return. `None` in the search calls stands for all rows.
+pub type RowFilter<'a> = &'a (dyn Fn(RowId) -> bool + Sync);
+
+/// Why an index refused a vector or a query.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VectorError {
+    /// The vector has another dimension than the index.
+    #[error("the vector has {got} dimensions, the index has {expected}")]
+    WrongDimension {
+        /// Dimension of the index.
+        expected: usize,
+        /// Dimension of the vector.
+        got: usize,
+    },
+    /// The row is in the index already.
+    #[error("row {row} is in the index already")]
+    RowTaken {
+        /// The row.
+        row: RowId,
+    },
+}
+
+/// A set of unit vectors that answers nearest-neighbour questions under cosine similarity.
+///
+/// Contract (one test runs it on every implementation): answers come in order of falling similarity, equal
+/// similarities by rising row; a row appears at most once; rows that the filter refuses do not count towards `k`;
+/// equal vectors are all found. Safe to call from many threads, searches while inserting included.
+pub trait VectorIndex: Send + Sync {
+    /// Dimension of the vectors.
+    fn dim(&self) -> usize;
+
+    /// Number of rows.
+    fn len(&self) -> usize;
+
+    /// Whether there are no rows.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The `k` rows closest to `query`, fewer when the index holds fewer.
+    ///
+    /// # Errors
+    /// [`VectorError::WrongDimension`].
+    fn search(
+        &self,
+        query: &Embedding,
+        k: usize,
+        filter: Option<RowFilter<'_>>,
+    ) -> Result<Vec<Hit>, VectorError>;
+
+    /// All rows whose similarity with `query` is at least `min`.
+    ///
+    /// # Errors
+    /// [`VectorError::WrongDimension`].
+    fn range(
+        &self,
+        query: &Embedding,
+        min: Similarity,
+        filter: Option<RowFilter<'_>>,
+    ) -> Result<Vec<Hit>, VectorError>;
+}
