@@ -1,1 +1,218 @@
-//! cli
+//! Floor 5, the command line: one file a subcommand. Each has `Args` (clap) and `run(Args, &Context) -> anyhow::Result<Exit>`;
+//! this file names them, reads the settings, and turns what they return into an exit code.
+
+mod config;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Log, Overrides};
+use crate::telemetry;
+
+/// How a command ended. A failure is an error, not an `Exit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Nothing found, or the work is done: 0.
+    Done,
+    /// Duplicates were found: 11, or 0 under `-W`.
+    Found,
+    /// The command ran to its end and could not do all of it; what failed has been reported: 1.
+    Failed,
+    /// The arguments make no sense; what is wrong has been reported: 2.
+    Usage,
+}
+
+/// What every command gets beside its own arguments.
+#[derive(Debug)]
+pub struct Context {
+    /// The effective settings.
+    pub config: Config,
+}
+
+impl Context {
+    /// A runtime for commands that talk to stores or servers.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn runtime(&self) -> io::Result<tokio::runtime::Runtime> {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    }
+}
+
+/// Writes `text` to standard output. Commands print through this, so that a closed pipe ends them quietly.
+///
+/// # Errors
+/// Any failure to write; [`run`] takes a closed pipe for a normal end.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   nothing found, or done
+  11  duplicates found (0 with -W)
+  2   bad usage
+  1   failure
+
+Settings come from defaults, doppel.toml, the environment (DOPPEL_LISTEN, DOPPEL_LIMITS__MAX_K, ...) and flags; later wins.
+`doppel config` prints the effective ones.";
+
+/// Finds duplicate images: an HTTP service, a folder tool and a web gallery in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "doppel", version, propagate_version = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Settings file; without it, doppel.toml in the working directory if there is one
+    #[arg(long, global = true, value_name = "FILE", env = "DOPPEL_CONFIG")]
+    config: Option<PathBuf>,
+    /// Exit with 0, not 11, when duplicates are found
+    #[arg(short = 'W', long, global = true)]
+    no_found_code: bool,
+    /// What to log to standard error: error, warn, info, debug, trace, or module=level,…
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+/// Flags of the commands that open the stores themselves.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub struct StoreFlags {
+    /// Folder for metadata and, without --storage, for all objects
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address of etcd, may be given several times; without it, metadata is in the data folder
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    etcd: Vec<String>,
+    /// Object store, s3://bucket/prefix; without it, objects are in the data folder
+    #[arg(long, value_name = "URL")]
+    storage: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Config(config::Args),
+}
+
+impl Command {
+    /// The settings given as flags.
+    fn overrides(&self) -> Overrides {
+        match self {
+            Self::Config(args) => Overrides {
+                listen: args.listen,
+                ..Overrides::from(&args.store)
+            },
+        }
+    }
+
+    /// What is logged when nobody said: a service tells what it does, a command only what goes wrong.
+    fn default_filter(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "warn",
+        }
+    }
+
+    fn run(self, context: &Context) -> anyhow::Result<Exit> {
+        match self {
+            Self::Config(args) => config::run(args, context),
+        }
+    }
+}
+
+impl From<&StoreFlags> for Overrides {
+    fn from(flags: &StoreFlags) -> Self {
+        Self {
+            data_dir: flags.data_dir.clone(),
+            etcd: flags.etcd.clone(),
+            storage: flags.storage.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Runs the command that `args` (program name first) ask for, and says how it ended.
+#[must_use]
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(refusal) => {
+            // clap writes help to standard output and errors to standard error; a closed pipe is nobody's concern.
+            let _ = refusal.print();
+            return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2));
+        }
+    };
+    let quiet = cli.global.no_found_code;
+    match start(cli) {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::Found) if quiet => ExitCode::SUCCESS,
+        Ok(Exit::Found) => ExitCode::from(11),
+        Ok(Exit::Failed) => ExitCode::FAILURE,
+        Ok(Exit::Usage) => ExitCode::from(2),
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let usage = error.downcast_ref::<crate::config::ConfigError>().is_some();
+            let _ = writeln!(io::stderr(), "doppel: {error:#}");
+            if usage {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<Exit> {
+    let mut config = Config::load(cli.global.config.as_deref(), &cli.command.overrides())?;
+    if let Some(filter) = cli.global.log {
+        config.log.filter = filter;
+    } else if config.log == Log::default() {
+        cli.command.default_filter().clone_into(&mut config.log.filter);
+    }
+    telemetry::start_log(&config.log)?;
+    cli.command.run(&Context { config })
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_shows_examples() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                help.contains("Examples:"),
+                "doppel {} --help shows no examples",
+                sub.get_name()
+            );
+            assert!(
+                sub.get_about().is_some(),
+                "doppel {} has no description",
+                sub.get_name()
+            );
+        }
+    }
+}
