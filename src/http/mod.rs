@@ -1,1 +1,3 @@
-//! http
+//! The HTTP door.
+
+pub mod assets;
