@@ -1,5 +1,10 @@
 //! Small keys under consensus: an embedded store (redb) on one machine, etcd on many.
 
+pub mod embedded;
+pub mod keys;
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,6 +39,15 @@ pub enum MetadataError {
         /// The lease.
         lease: i64,
     },
+    /// The disk or the quota is full; nothing was committed.
+    #[error("no space left in the metadata store")]
+    Full,
+    /// The transaction can never be committed as it stands.
+    #[error("the metadata transaction is not valid: {reason}")]
+    Invalid {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Another process has the data folder open.
     #[error("{path} is in use by another doppel process")]
     Locked {
@@ -59,6 +73,8 @@ impl MetadataError {
             Self::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
             Self::Locked { .. } => ErrorKind::Conflict,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Full => ErrorKind::StorageFull,
+            Self::Invalid { .. } => ErrorKind::Invalid,
         }
     }
 }
@@ -134,6 +150,75 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Sets a key that lives until it is deleted.
+    pub fn put(key: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        Self::Put {
+            key: key.into(),
+            value: value.into(),
+            lease: None,
+        }
+    }
+
+    /// Removes a key.
+    pub fn delete(key: impl Into<String>) -> Self {
+        Self::Delete { key: key.into() }
+    }
+
+    /// The key it changes.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+}
+
+impl Compare {
+    /// The key stands as `known` says: absent, or last changed at that entry's revision.
+    #[must_use]
+    pub fn unchanged(key: &str, known: Option<&KeyValue>) -> Self {
+        let key = key.to_owned();
+        match known {
+            None => Self::Absent { key },
+            Some(entry) => Self::ModRevision {
+                key,
+                revision: entry.mod_revision,
+            },
+        }
+    }
+}
+
+/// Most effects of one transaction, etcd's default.
+pub const MAX_TXN_OPS: usize = 128;
+
+/// Most bytes of one transaction, below etcd's default of 1.5 MiB.
+pub const MAX_TXN_BYTES: usize = 1 << 20;
+
+/// Refuses what etcd would refuse, so that every store behaves the same.
+pub(crate) fn check_txn(compares: &[Compare], ops: &[Op]) -> Result<(), MetadataError> {
+    let invalid = |reason: String| Err(MetadataError::Invalid { reason });
+    if compares.len() > MAX_TXN_OPS || ops.len() > MAX_TXN_OPS {
+        return invalid(format!("more than {MAX_TXN_OPS} conditions or effects"));
+    }
+    let bytes: usize = ops
+        .iter()
+        .map(|op| match op {
+            Op::Put { key, value, .. } => key.len() + value.len(),
+            Op::Delete { key } => key.len(),
+        })
+        .sum();
+    if bytes > MAX_TXN_BYTES {
+        return invalid(format!("{bytes} bytes, more than {MAX_TXN_BYTES}"));
+    }
+    let mut keys: Vec<&str> = ops.iter().map(Op::key).collect();
+    keys.sort_unstable();
+    match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => invalid(format!("key {} is changed twice", pair[0])),
+        None => Ok(()),
+    }
+}
+
 /// Outcome of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TxnOutcome {
@@ -181,9 +266,11 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// [`MetadataError::Unavailable`].
     async fn range(&self, prefix: &str) -> Result<Snapshot, MetadataError>;
 
-    /// Applies all `ops` if all `compares` hold, else nothing. Never split.
+    /// Applies all `ops` if all `compares` hold, else nothing. Never split. A transaction that changes nothing
+    /// commits at the current revision.
     ///
     /// # Errors
+    /// [`MetadataError::Invalid`] for a key changed twice, or more than [`MAX_TXN_OPS`] or [`MAX_TXN_BYTES`];
     /// [`MetadataError::OutcomeUnknown`] when the answer was lost: read, then decide.
     async fn txn(&self, compares: Vec<Compare>, ops: Vec<Op>) -> Result<TxnOutcome, MetadataError>;
 

@@ -1,9 +1,33 @@
 //! Immutable objects under slash-separated names: a local folder or an S3-compatible store.
+//!
+//! Wrappers, outermost first: [`Metered`] (counts what callers see) over [`Retrying`] (tries again, reads back) over,
+//! in tests, [`faults::Faulty`], over [`ObjectBlobStore`]. [`production`] puts them together.
+
+pub mod faults;
+mod metered;
+mod object;
+mod probe;
+mod retry;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use metered::Metered;
+pub use object::{ObjectBlobStore, S3Options};
+pub use probe::probe;
+pub use retry::{RetryPolicy, Retrying};
+
 use crate::error::ErrorKind;
+
+/// `store` with the wrappers that a running service has: metrics over retries.
+#[must_use]
+pub fn production(store: ObjectBlobStore) -> Arc<dyn BlobStore> {
+    Arc::new(Metered::new(Retrying::new(store, RetryPolicy::default())))
+}
 
 /// Why an object operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +56,14 @@ pub enum BlobError {
         /// What it said.
         reason: String,
     },
+    /// The location of the store makes no sense.
+    #[error("cannot use {location} as an object store: {reason}")]
+    BadLocation {
+        /// Folder or URL.
+        location: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The store does not honour create-if-absent, on which fencing rests.
     #[error("this object store does not honour create-if-absent ({evidence}): it cannot be used")]
     NotConditional {
@@ -49,7 +81,7 @@ impl BlobError {
             Self::Full { .. } => ErrorKind::StorageFull,
             Self::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
-            Self::NotConditional { .. } => ErrorKind::Invalid,
+            Self::NotConditional { .. } | Self::BadLocation { .. } => ErrorKind::Invalid,
         }
     }
 }
@@ -78,7 +110,8 @@ pub struct BlobMeta {
 /// the remote store); an object is seen whole or not at all.
 #[async_trait]
 pub trait BlobStore: Send + Sync + 'static {
-    /// Stores an object unless one of that name exists. Of many racing calls exactly one gets [`Created::New`].
+    /// Stores an object unless one of that name exists. Of many racing calls with different bytes exactly one gets
+    /// [`Created::New`]. Racing calls with equal bytes may all get it: writers that must be told apart put a nonce in.
     ///
     /// # Errors
     /// [`BlobError`]; after [`BlobError::OutcomeUnknown`] the object may exist.
@@ -104,4 +137,27 @@ pub trait BlobStore: Send + Sync + 'static {
 
     /// Path of an object in the local file system, for mapping it into memory; `None` when the store is remote.
     fn local_path(&self, name: &str) -> Option<std::path::PathBuf>;
+}
+
+#[async_trait]
+impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
+    async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
+        (**self).create(name, data).await
+    }
+
+    async fn get(&self, name: &str) -> Result<Bytes, BlobError> {
+        (**self).get(name).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<BlobMeta>, BlobError> {
+        (**self).list(prefix).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), BlobError> {
+        (**self).delete(name).await
+    }
+
+    fn local_path(&self, name: &str) -> Option<std::path::PathBuf> {
+        (**self).local_path(name)
+    }
 }

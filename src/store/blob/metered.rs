@@ -1,0 +1,61 @@
+//! Counts and times what callers see of a store.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{BlobError, BlobMeta, BlobStore, Created};
+
+/// A [`BlobStore`] that records `doppel_blob_seconds{op, outcome}` and `doppel_blob_written_bytes_total`.
+#[derive(Debug)]
+pub struct Metered<S> {
+    inner: S,
+}
+
+impl<S: BlobStore> Metered<S> {
+    /// Wraps a store.
+    pub fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+async fn timed<T>(
+    op: &'static str,
+    call: impl Future<Output = Result<T, BlobError>>,
+) -> Result<T, BlobError> {
+    let start = Instant::now();
+    let result = call.await;
+    let outcome = result.as_ref().map_or_else(|e| e.kind().as_str(), |_| "ok");
+    metrics::histogram!("doppel_blob_seconds", "op" => op, "outcome" => outcome).record(start.elapsed());
+    result
+}
+
+#[async_trait]
+impl<S: BlobStore> BlobStore for Metered<S> {
+    async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
+        let bytes = data.len() as u64;
+        let created = timed("create", self.inner.create(name, data)).await?;
+        if created == Created::New {
+            metrics::counter!("doppel_blob_written_bytes_total").increment(bytes);
+        }
+        Ok(created)
+    }
+
+    async fn get(&self, name: &str) -> Result<Bytes, BlobError> {
+        timed("get", self.inner.get(name)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<BlobMeta>, BlobError> {
+        timed("list", self.inner.list(prefix)).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), BlobError> {
+        timed("delete", self.inner.delete(name)).await
+    }
+
+    fn local_path(&self, name: &str) -> Option<PathBuf> {
+        self.inner.local_path(name)
+    }
+}

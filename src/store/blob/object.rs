@@ -1,0 +1,301 @@
+//! The `object_store` crate behind [`BlobStore`]: a local folder, an S3-compatible API, or memory for tests.
+
+use std::error::Error as StdError;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path as ObjectPath;
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryConfig};
+
+use super::{BlobError, BlobMeta, BlobStore, Created};
+
+/// How to reach a bucket of an S3-compatible store. What is `None` comes from the usual `AWS_*` variables.
+#[derive(Debug, Clone, Default)]
+pub struct S3Options {
+    /// Name of the bucket; it must exist.
+    pub bucket: String,
+    /// Folder in the bucket that holds everything, without slashes at its ends; empty for the whole bucket.
+    pub prefix: String,
+    /// `http://host:port` of a store that is not Amazon's.
+    pub endpoint: Option<String>,
+    /// Region; stores that are not Amazon's take any.
+    pub region: Option<String>,
+    /// Access key.
+    pub access_key_id: Option<String>,
+    /// Secret key.
+    pub secret_access_key: Option<String>,
+}
+
+/// A [`BlobStore`] over one `object_store` implementation.
+#[derive(Debug)]
+pub struct ObjectBlobStore {
+    inner: Arc<dyn ObjectStore>,
+    /// The folder, when the objects are files.
+    root: Option<PathBuf>,
+    /// Folder within the store; empty for none.
+    prefix: String,
+}
+
+impl ObjectBlobStore {
+    /// A folder, made if it is missing. Every write syncs the file, then the folders that gained an entry.
+    ///
+    /// # Errors
+    /// [`BlobError::BadLocation`] when the folder cannot be made or read.
+    pub fn local(root: &Path) -> Result<Self, BlobError> {
+        let bad = |reason: &dyn std::fmt::Display| BlobError::BadLocation {
+            location: root.display().to_string(),
+            reason: reason.to_string(),
+        };
+        std::fs::create_dir_all(root).map_err(|e| bad(&e))?;
+        let root_path = root.canonicalize().map_err(|e| bad(&e))?;
+        if let Some(parent) = root_path.parent() {
+            sync(parent).map_err(|e| bad(&e))?;
+        }
+        let inner = LocalFileSystem::new_with_prefix(&root_path)
+            .map_err(|e| bad(&e))?
+            .with_fsync(true);
+        Ok(Self {
+            inner: Arc::new(inner),
+            root: Some(root_path),
+            prefix: String::new(),
+        })
+    }
+
+    /// Objects in memory, gone with the value.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self {
+            inner: Arc::new(InMemory::new()),
+            root: None,
+            prefix: String::new(),
+        }
+    }
+
+    /// A bucket.
+    ///
+    /// # Errors
+    /// [`BlobError::BadLocation`] when the options do not make a client. Nothing is sent yet.
+    pub fn s3(options: &S3Options) -> Result<Self, BlobError> {
+        let mut builder = AmazonS3Builder::from_env()
+            .with_bucket_name(&options.bucket)
+            .with_conditional_put(S3ConditionalPut::ETagMatch)
+            // Retrying is done above, where a lost reply can be told from another's object.
+            .with_retry(RetryConfig {
+                max_retries: 0,
+                ..RetryConfig::default()
+            })
+            .with_client_options(
+                ClientOptions::new()
+                    .with_allow_http(true)
+                    .with_connect_timeout(Duration::from_secs(3))
+                    .with_timeout(Duration::from_secs(120)),
+            );
+        if let Some(endpoint) = &options.endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        if let Some(region) = &options.region {
+            builder = builder.with_region(region);
+        }
+        if let Some(key) = &options.access_key_id {
+            builder = builder.with_access_key_id(key);
+        }
+        if let Some(secret) = &options.secret_access_key {
+            builder = builder.with_secret_access_key(secret);
+        }
+        let inner = builder.build().map_err(|e| BlobError::BadLocation {
+            location: format!("s3://{}/{}", options.bucket, options.prefix),
+            reason: e.to_string(),
+        })?;
+        Ok(Self {
+            inner: Arc::new(inner),
+            root: None,
+            prefix: options.prefix.clone(),
+        })
+    }
+
+    /// Removes what writes cut off by a crash left half-done: files that no listing shows. For the sole owner of the
+    /// folder, before it writes. Returns how many were removed; 0 for a store that is not a folder.
+    ///
+    /// # Errors
+    /// [`BlobError::Unavailable`] when the folder cannot be read.
+    pub fn sweep_unfinished(&self) -> Result<usize, BlobError> {
+        let Some(root) = &self.root else { return Ok(0) };
+        let mut removed = 0;
+        for entry in walkdir::WalkDir::new(root) {
+            let entry = entry.map_err(|e| BlobError::Unavailable {
+                reason: e.to_string(),
+            })?;
+            let unfinished = entry.file_type().is_file()
+                && entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.rsplit_once('#'))
+                    .is_some_and(|(_, suffix)| {
+                        !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_digit())
+                    });
+            if unfinished && std::fs::remove_file(entry.path()).is_ok() {
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn path(&self, name: &str) -> ObjectPath {
+        if self.prefix.is_empty() {
+            ObjectPath::from(name)
+        } else {
+            ObjectPath::from(format!("{}/{name}", self.prefix))
+        }
+    }
+
+    /// Makes sure that an object which another call wrote is as durable as one of our own: that call may not have
+    /// synced yet.
+    async fn sync_existing(&self, name: &str) -> Result<(), BlobError> {
+        let Some(path) = self.local_path(name) else {
+            return Ok(());
+        };
+        let synced = tokio::task::spawn_blocking(move || {
+            sync(&path)?;
+            path.parent().map_or(Ok(()), sync)
+        })
+        .await
+        .map_err(|e| BlobError::Unavailable {
+            reason: e.to_string(),
+        })?;
+        match synced {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(BlobError::OutcomeUnknown {
+                name: name.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[async_trait]
+impl BlobStore for ObjectBlobStore {
+    async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
+        match self
+            .inner
+            .put_opts(&self.path(name), data.into(), PutMode::Create.into())
+            .await
+        {
+            Ok(_) => Ok(Created::New),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                self.sync_existing(name).await?;
+                Ok(Created::AlreadyExists)
+            }
+            Err(e) if is_full(&e) => Err(BlobError::Full {
+                name: name.to_owned(),
+            }),
+            Err(e) if is_refusal(&e) => Err(BlobError::Unavailable {
+                reason: e.to_string(),
+            }),
+            Err(e) => {
+                tracing::warn!(name, error = %e, "storing an object failed, outcome unknown");
+                Err(BlobError::OutcomeUnknown {
+                    name: name.to_owned(),
+                })
+            }
+        }
+    }
+
+    async fn get(&self, name: &str) -> Result<Bytes, BlobError> {
+        let read = async { self.inner.get(&self.path(name)).await?.bytes().await };
+        read.await.map_err(|e| read_error(name, &e))
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<BlobMeta>, BlobError> {
+        let folder = self.path(prefix);
+        let objects: Vec<_> = self
+            .inner
+            .list(Some(&folder))
+            .try_collect()
+            .await
+            .map_err(|e| read_error(prefix, &e))?;
+        let strip = if self.prefix.is_empty() {
+            0
+        } else {
+            self.prefix.len() + 1
+        };
+        let mut found: Vec<_> = objects
+            .into_iter()
+            .map(|meta| BlobMeta {
+                name: meta.location.as_ref()[strip..].to_owned(),
+                size: meta.size,
+                modified: meta.last_modified,
+            })
+            .collect();
+        found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), BlobError> {
+        match self.inner.delete(&self.path(name)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(BlobError::Unavailable {
+                reason: e.to_string(),
+            }),
+        }
+    }
+
+    fn local_path(&self, name: &str) -> Option<PathBuf> {
+        self.root.as_ref().map(|root| root.join(name))
+    }
+}
+
+fn read_error(name: &str, error: &object_store::Error) -> BlobError {
+    match error {
+        object_store::Error::NotFound { .. } => BlobError::NotFound {
+            name: name.to_owned(),
+        },
+        e => BlobError::Unavailable {
+            reason: e.to_string(),
+        },
+    }
+}
+
+/// Whether the store said, before doing anything, that it will not do it.
+fn is_refusal(error: &object_store::Error) -> bool {
+    use object_store::Error;
+    matches!(
+        error,
+        Error::NotFound { .. }
+            | Error::InvalidPath { .. }
+            | Error::NotSupported { .. }
+            | Error::NotImplemented { .. }
+            | Error::PermissionDenied { .. }
+            | Error::Unauthenticated { .. }
+            | Error::UnknownConfigurationKey { .. }
+    )
+}
+
+/// Whether the disk or the quota is full: `ENOSPC`, `EDQUOT`, or the codes that S3 servers give.
+fn is_full(error: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(e) = cause {
+        if let Some(io_error) = e.downcast_ref::<io::Error>() {
+            return matches!(
+                io_error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            );
+        }
+        cause = e.source();
+    }
+    let text = error.to_string();
+    ["XMinioStorageFull", "QuotaExceeded", "InsufficientStorage"]
+        .iter()
+        .any(|code| text.contains(code))
+}
