@@ -1,5 +1,8 @@
 //! Floor 1, pillar `vector`: indexes over unit vectors. No I/O, no images, no storage.
 
+pub mod distance;
+
+use crate::error::ErrorKind;
 use crate::types::{Embedding, Similarity};
 
 /// Number of a row within one index, chosen by the caller.
