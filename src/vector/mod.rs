@@ -1,6 +1,20 @@
 //! Floor 1, pillar `vector`: indexes over unit vectors. No I/O, no images, no storage.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`distance`] | SIMD kernels, chosen once per process |
+//! | [`flat`] | exact search by scanning; the oracle of the tests and the fast path of small sets |
+//! | [`growing`] | takes inserts and searches at once (hnsw_rs) |
+//! | [`join`] | all pairs of one set above a similarity |
 
 pub mod distance;
+pub mod flat;
+pub mod growing;
+pub mod join;
+mod quantise;
+mod ranking;
+#[cfg(test)]
+mod tests;
 
 use crate::error::ErrorKind;
 use crate::types::{Embedding, Similarity};
@@ -15,6 +29,22 @@ pub struct Hit {
     pub row: RowId,
     /// Its cosine similarity with the query.
     pub similarity: Similarity,
+}
+
+/// The order of answers: falling similarity, then rising row. The better hit is the lesser one.
+impl Ord for Hit {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        other
+            .similarity
+            .cmp(&self.similarity)
+            .then(self.row.cmp(&other.row))
+    }
+}
+
+impl PartialOrd for Hit {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Which rows a search may return. `None` in the search calls stands for all rows.
@@ -37,6 +67,35 @@ pub enum VectorError {
         /// The row.
         row: RowId,
     },
+    /// More vectors than row numbers can tell apart.
+    #[error("an index holds at most {MAX_ROWS} rows")]
+    TooManyRows,
+}
+
+/// Most rows of one index: node numbers leave the top bit of 32 free.
+pub const MAX_ROWS: usize = (1 << 31) - 1;
+
+impl VectorError {
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::WrongDimension { .. } | Self::TooManyRows => ErrorKind::Invalid,
+            Self::RowTaken { .. } => ErrorKind::Conflict,
+        }
+    }
+
+    /// Refuses a vector whose dimension is not `expected`.
+    fn check_dim(expected: usize, vector: &Embedding) -> Result<(), Self> {
+        if vector.dim() == expected {
+            Ok(())
+        } else {
+            Err(Self::WrongDimension {
+                expected,
+                got: vector.dim(),
+            })
+        }
+    }
 }
 
 /// A set of unit vectors that answers nearest-neighbour questions under cosine similarity.

@@ -3,38 +3,16 @@
 use half::{bf16, f16};
 
 use super::{Kernels, PANEL_CODES, pack_panel};
+use crate::vector::tests::Numbers;
 
 /// Lengths around every block size of the kernels.
 const LENGTHS: std::ops::RangeInclusive<usize> = 0..=257;
 
-/// Repeatable numbers (splitmix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    fn stored(&mut self) -> u8 {
-        self.next() as u8
-    }
-
-    fn query(&mut self) -> i8 {
-        ((self.next() % 255) as i16 - 127) as i8
-    }
-}
-
 /// Query components within the contract's −127..=127.
 fn query_code(numbers: &mut Numbers, len: usize) -> Vec<i8> {
-    (0..len).map(|_| numbers.query()).collect()
+    (0..len)
+        .map(|_| ((numbers.next() % 255) as i16 - 127) as i8)
+        .collect()
 }
 
 /// Pairs of float vectors of one length: random, one zero, identical, opposite, and all ones.
@@ -161,7 +139,7 @@ fn code_kernels_are_exact_at_every_length_and_alignment() {
     for kernels in Kernels::supported() {
         let mut numbers = Numbers(2);
         for len in LENGTHS {
-            let random: Vec<u8> = (0..len + 3).map(|_| numbers.stored()).collect();
+            let random: Vec<u8> = (0..len + 3).map(|_| numbers.next() as u8).collect();
             let query = query_code(&mut numbers, len + 3);
             for shift in [0, 1, 3] {
                 let (s, q) = (&random[shift..shift + len], &query[shift..shift + len]);
@@ -191,7 +169,7 @@ fn rows_are_gathered_in_the_order_asked_for() {
     for kernels in Kernels::supported() {
         let mut numbers = Numbers(3);
         for dim in [1, 4, 63, 64, 65, 128, 200, 256] {
-            let matrix: Vec<u8> = (0..dim * 23).map(|_| numbers.stored()).collect();
+            let matrix: Vec<u8> = (0..dim * 23).map(|_| numbers.next() as u8).collect();
             let query = query_code(&mut numbers, dim);
             for count in 0..12 {
                 let rows: Vec<u32> = (0..count).map(|_| (numbers.next() % 23) as u32).collect();
@@ -219,7 +197,7 @@ fn panels_hold_the_products_of_their_codes() {
         let mut numbers = Numbers(4);
         for dim in [4, 8, 60, 64, 68, 128, 256, 260] {
             for codes in [1, 15, 16] {
-                let matrix: Vec<u8> = (0..dim * codes).map(|_| numbers.stored()).collect();
+                let matrix: Vec<u8> = (0..dim * codes).map(|_| numbers.next() as u8).collect();
                 let mut panel = vec![0; dim * PANEL_CODES];
                 pack_panel(&matrix, dim, &mut panel);
                 for count in [0, 1, 7, 8, 9, 17] {
@@ -245,7 +223,7 @@ fn panels_hold_the_products_of_their_codes() {
 #[test]
 fn hamming_counts_differing_bits() {
     let mut numbers = Numbers(5);
-    let mut hash = || std::array::from_fn::<u8, 32, _>(|_| numbers.stored());
+    let mut hash = || std::array::from_fn::<u8, 32, _>(|_| numbers.next() as u8);
     let query = hash();
     let mut hashes: Vec<[u8; 32]> = (0..50).map(|_| hash()).collect();
     hashes.push(query);
