@@ -1,1 +1,21 @@
-//! vision
+//! Floor 1, pillar `vision`: bytes to pixels, hashes, thumbnail and embedding. No storage, no index.
+//!
+//! [`Analyser`] joins the parts: [`decode`] (any file to oriented RGB), [`fingerprint`] (BLAKE3 and PDQ),
+//! [`thumbnail`], and an [`Embedder`] ([`builtin`]: the network shipped inside the binary).
+
+mod analyser;
+mod decode;
+mod embedder;
+mod error;
+mod exif;
+pub mod fingerprint;
+pub mod network;
+mod resize;
+pub mod thumbnail;
+
+pub use analyser::{Analyser, Analysis};
+pub use decode::{DecodeLimits, Decoded, decode};
+pub use embedder::{CnnEmbedder, Embedder, builtin};
+pub use error::VisionError;
+/// 8-bit RGB pixels, row-major: the only pixel type that other modules see.
+pub use image::RgbImage;

@@ -1,0 +1,119 @@
+//! Every format but JPEG, by the `image` crate.
+
+use std::error::Error;
+use std::io::{Cursor, ErrorKind};
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
+
+use super::super::error::FormatName;
+use super::DecodeLimits;
+use crate::types::ImageFormat;
+use crate::vision::VisionError;
+
+/// Decodes to RGB over white, not yet oriented.
+pub(super) fn decode(
+    format: ImageFormat,
+    bytes: &[u8],
+    limits: &DecodeLimits,
+) -> Result<RgbImage, VisionError> {
+    let refuse = |error: ImageError| refusal(format, &error);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), decoder_of(format)?);
+    let mut allocation = Limits::default();
+    // sixteen bytes are the widest pixel (four f32 channels)
+    allocation.max_alloc = Some(limits.max_pixels.saturating_mul(16));
+    reader.limits(allocation);
+    let decoder = reader.into_decoder().map_err(refuse)?;
+    let (width, height) = decoder.dimensions();
+    limits.check(width, height)?;
+    DynamicImage::from_decoder(decoder)
+        .map(over_white)
+        .map_err(refuse)
+}
+
+fn decoder_of(format: ImageFormat) -> Result<image::ImageFormat, VisionError> {
+    Ok(match format {
+        ImageFormat::Jpeg => image::ImageFormat::Jpeg,
+        ImageFormat::Png => image::ImageFormat::Png,
+        ImageFormat::WebP => image::ImageFormat::WebP,
+        ImageFormat::Gif => image::ImageFormat::Gif,
+        ImageFormat::Bmp => image::ImageFormat::Bmp,
+        ImageFormat::Tiff => image::ImageFormat::Tiff,
+        ImageFormat::Ico => image::ImageFormat::Ico,
+        ImageFormat::Pnm => image::ImageFormat::Pnm,
+        ImageFormat::Qoi => image::ImageFormat::Qoi,
+        ImageFormat::Tga => image::ImageFormat::Tga,
+        ImageFormat::Avif | ImageFormat::Heic | ImageFormat::Jxl => {
+            return Err(VisionError::Unsupported {
+                what: FormatName(format).to_string(),
+            });
+        }
+    })
+}
+
+/// Lays alpha over white; 16-bit and float channels become 8-bit.
+fn over_white(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
+    }
+    let rgba = image.into_rgba8();
+    let (width, height) = rgba.dimensions();
+    let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
+    for &[r, g, b, a] in rgba.as_raw().as_chunks::<4>().0 {
+        let alpha = u32::from(a);
+        for channel in [r, g, b] {
+            let mixed = (u32::from(channel) * alpha + 255 * (255 - alpha) + 127) / 255;
+            #[expect(clippy::cast_possible_truncation, reason = "a mean of two bytes is a byte")]
+            rgb.push(mixed as u8);
+        }
+    }
+    RgbImage::from_raw(width, height, rgb).expect("three bytes were pushed for each pixel")
+}
+
+fn refusal(format: ImageFormat, error: &ImageError) -> VisionError {
+    let name = FormatName(format);
+    let detail = innermost(error);
+    match error {
+        ImageError::Unsupported(_) => VisionError::Unsupported {
+            what: format!("this kind of {name} ({detail})"),
+        },
+        _ if ends_early(error) => VisionError::Truncated { format: name, detail },
+        _ => VisionError::Damaged { format: name, detail },
+    }
+}
+
+/// The words of the deepest cause: those above repeat the format's name.
+fn innermost(error: &ImageError) -> String {
+    let mut deepest: &dyn Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+fn ends_early(error: &ImageError) -> bool {
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == ErrorKind::UnexpectedEof)
+        {
+            return true;
+        }
+        let text = error.to_string().to_lowercase();
+        if [
+            "unexpected end",
+            "unexpected eof",
+            "truncated",
+            "not enough data",
+            "failed to fill whole buffer",
+            "no more bytes",
+        ]
+        .iter()
+        .any(|words| text.contains(words))
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -1,0 +1,192 @@
+//! Images to unit vectors.
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{Device, Tensor};
+use image::RgbImage;
+
+use super::network::{NetworkSpec, StockNetwork, Weights};
+use super::{VisionError, resize};
+use crate::types::{Embedding, ModelHash};
+
+/// Turns images into embeddings of one model.
+///
+/// Contract: pure (the same image gives the same embedding, alone or in a batch, within 1e-5 a component); one answer
+/// for each image in the same order; any image with pixels is accepted; safe to call from many threads at once.
+pub trait Embedder: Send + Sync {
+    /// Embeds oriented RGB images of any size. They are squashed to the input size by area; an image that has the
+    /// input size already is taken as it is.
+    ///
+    /// # Errors
+    /// [`VisionError::Embedding`].
+    fn embed(&self, images: &[RgbImage]) -> Result<Vec<Embedding>, VisionError>;
+
+    /// Components of an embedding.
+    fn dim(&self) -> usize;
+
+    /// Identity of the model: embeddings of two models are never compared.
+    fn model_hash(&self) -> ModelHash;
+
+    /// Side of the square that images are squashed to, in pixels.
+    fn input_size(&self) -> u32;
+}
+
+/// The project's convolutional network.
+#[derive(Debug)]
+pub struct CnnEmbedder {
+    spec: NetworkSpec,
+    hash: ModelHash,
+    network: StockNetwork,
+}
+
+impl CnnEmbedder {
+    /// Loads the network from the content of a safetensors file.
+    ///
+    /// # Errors
+    /// [`VisionError::Weights`].
+    pub fn from_safetensors(file: &[u8]) -> Result<Self, VisionError> {
+        let weights = Weights::from_safetensors(file)?;
+        Ok(Self {
+            spec: weights.spec().clone(),
+            hash: weights.hash(),
+            network: StockNetwork::new(weights),
+        })
+    }
+
+    /// Shape of the network and of its input.
+    #[must_use]
+    pub fn spec(&self) -> &NetworkSpec {
+        &self.spec
+    }
+
+    /// Pixels of the input size to `[n, 3, size, size]`.
+    fn tensor(&self, images: &[RgbImage]) -> candle_core::Result<Tensor> {
+        let side = self.spec.input_size as usize;
+        let plane = side * side;
+        let mut data = vec![0.0_f32; images.len() * 3 * plane];
+        for (image, planes) in images.iter().zip(data.chunks_exact_mut(3 * plane)) {
+            for (c, channel) in planes.chunks_exact_mut(plane).enumerate() {
+                let (scale, shift) = (
+                    1.0 / (255.0 * self.spec.std[c]),
+                    self.spec.mean[c] / self.spec.std[c],
+                );
+                for (value, pixel) in channel.iter_mut().zip(image.as_raw().as_chunks::<3>().0) {
+                    *value = f32::from(pixel[c]) * scale - shift;
+                }
+            }
+        }
+        Tensor::from_vec(data, (images.len(), 3, side, side), &Device::Cpu)
+    }
+}
+
+impl Embedder for CnnEmbedder {
+    fn embed(&self, images: &[RgbImage]) -> Result<Vec<Embedding>, VisionError> {
+        if images.is_empty() {
+            return Ok(Vec::new());
+        }
+        let side = self.spec.input_size;
+        let squashed: Vec<RgbImage> = images
+            .iter()
+            .map(|image| resize::squash(image, side, side))
+            .collect();
+        let rows: Vec<Vec<f32>> = self
+            .tensor(&squashed)
+            .and_then(|input| self.network.forward(&input))
+            .and_then(|output| output.to_vec2())
+            .map_err(|e| VisionError::Embedding {
+                detail: e.to_string(),
+            })?;
+        rows.iter()
+            .map(|row| {
+                Embedding::normalised(row).map_err(|e| VisionError::Embedding {
+                    detail: e.to_string(),
+                })
+            })
+            .collect()
+    }
+
+    fn dim(&self) -> usize {
+        self.spec.dim
+    }
+
+    fn model_hash(&self) -> ModelHash {
+        self.hash
+    }
+
+    fn input_size(&self) -> u32 {
+        self.spec.input_size
+    }
+}
+
+/// The network that is shipped inside the binary; loaded once, shared afterwards.
+///
+/// # Errors
+/// [`VisionError::Weights`], never for a binary whose tests passed.
+pub fn builtin() -> Result<Arc<CnnEmbedder>, VisionError> {
+    static BUILTIN: OnceLock<Result<Arc<CnnEmbedder>, VisionError>> = OnceLock::new();
+    const WEIGHTS: &[u8] = include_bytes!("../../models/doppel-t.safetensors");
+    BUILTIN
+        .get_or_init(|| CnnEmbedder::from_safetensors(WEIGHTS).map(Arc::new))
+        .clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| {
+            let tone = |f: f32| {
+                let (u, v) = (x as f32 / width as f32, y as f32 / height as f32);
+                ((u * f).sin() * 60.0 + (v * f * 1.7).cos() * 60.0 + 128.0) as u8
+            };
+            image::Rgb([tone(5.0), tone(9.0), tone(14.0)])
+        })
+    }
+
+    #[test]
+    fn batch_equals_single_and_any_size_is_accepted() {
+        let embedder = builtin().expect("the shipped weights load");
+        assert_eq!((embedder.dim(), embedder.input_size()), (256, 160));
+        let images = [
+            picture(160, 160),
+            picture(1, 1),
+            picture(700, 90),
+            picture(33, 1000),
+        ];
+        let batch = embedder.embed(&images).expect("embeds");
+        for (image, embedding) in images.iter().zip(&batch) {
+            let alone = embedder.embed(std::slice::from_ref(image)).expect("embeds");
+            let gap = alone[0]
+                .as_slice()
+                .iter()
+                .zip(embedding.as_slice())
+                .map(|(a, b)| (a - b).abs());
+            assert!(gap.fold(0.0, f32::max) < 1e-5);
+        }
+        assert!(embedder.embed(&[]).expect("embeds nothing").is_empty());
+    }
+
+    #[test]
+    fn the_size_of_a_picture_hardly_matters() {
+        let embedder = builtin().expect("the shipped weights load");
+        let of = |w, h| embedder.embed(&[picture(w, h)]).expect("embeds").remove(0);
+        assert!(of(1600, 1200).similarity(&of(400, 300)).get() > 0.98);
+    }
+
+    #[test]
+    fn unusable_weights_are_refused_with_a_reason() {
+        let refused = |file: &[u8]| {
+            CnnEmbedder::from_safetensors(file)
+                .map(|_| ())
+                .map_err(|e| e.to_string())
+        };
+        assert!(refused(b"").is_err_and(|r| r.starts_with("unusable weights: ")));
+        let whole = include_bytes!("../../models/doppel-t.safetensors");
+        assert!(refused(&whole[..whole.len() / 2]).is_err());
+        assert!(
+            refused(include_bytes!("../../models/parity.safetensors"))
+                .is_err_and(|r| r.contains("its metadata has no arch"))
+        );
+    }
+}

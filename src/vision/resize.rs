@@ -1,0 +1,179 @@
+//! Shrinking by area (each output pixel is the mean of exactly the input area it covers) and enlarging.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+
+/// Resizes to exactly `width` × `height`, aspect ignored: by area when both sides shrink, else bilinear.
+pub(super) fn squash(image: &RgbImage, width: u32, height: u32) -> RgbImage {
+    debug_assert!(width > 0 && height > 0 && image.width() > 0 && image.height() > 0);
+    if (width, height) == image.dimensions() {
+        image.clone()
+    } else if width <= image.width() && height <= image.height() {
+        area(image, width, height)
+    } else {
+        bilinear(image, width, height)
+    }
+}
+
+/// Shrinks so that the long side is at most `side`, aspect kept; a smaller image is returned as it is.
+pub(super) fn fit(image: &RgbImage, side: u32) -> RgbImage {
+    let (width, height) = fitted(image.dimensions(), side);
+    squash(image, width, height)
+}
+
+/// Dimensions of [`fit`]'s answer; never zero.
+pub(super) fn fitted((width, height): (u32, u32), side: u32) -> (u32, u32) {
+    let long = width.max(height);
+    if long <= side {
+        return (width, height);
+    }
+    let scale = |x: u32| {
+        let scaled = (u64::from(x) * u64::from(side) + u64::from(long) / 2) / u64::from(long);
+        u32::try_from(scaled).map_or(side, |s| s.clamp(1, side))
+    };
+    (scale(width), scale(height))
+}
+
+/// One output position of the area filter along an axis: `weights` apply to the inputs from `start` on and sum to 1.
+struct Span {
+    start: usize,
+    weights: Vec<f32>,
+}
+
+/// Coverage of `input` cells by each of `output` ≤ `input` cells.
+fn spans(input: u32, output: u32) -> Vec<Span> {
+    let ratio = f64::from(input) / f64::from(output);
+    (0..output)
+        .map(|i| {
+            let from = f64::from(i) * ratio;
+            let to = (f64::from(i + 1) * ratio).min(f64::from(input));
+            let mut weights = Vec::new();
+            let mut cell = from.floor();
+            let start = cell;
+            while cell < to {
+                let covered = (cell + 1.0).min(to) - cell.max(from);
+                // rounding leaves slivers at exact ratios
+                if covered > 1e-9 || weights.is_empty() {
+                    weights.push(covered);
+                }
+                cell += 1.0;
+            }
+            let sum: f64 = weights.iter().sum();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a pixel position, and weights within 0..=1"
+            )]
+            Span {
+                start: start as usize,
+                weights: weights.iter().map(|w| (w / sum) as f32).collect(),
+            }
+        })
+        .collect()
+}
+
+fn area(image: &RgbImage, width: u32, height: u32) -> RgbImage {
+    let columns = spans(image.width(), width);
+    let stride = image.width() as usize * 3;
+    let source = image.as_raw();
+    let mut out = RgbImage::new(width, height);
+    let mut sums = vec![0.0_f32; stride];
+    for (row, span) in out
+        .chunks_exact_mut(width as usize * 3)
+        .zip(spans(image.height(), height))
+    {
+        sums.fill(0.0);
+        let rows = source[span.start * stride..].chunks_exact(stride);
+        for (line, &weight) in rows.zip(&span.weights) {
+            for (sum, &value) in sums.iter_mut().zip(line) {
+                *sum += weight * f32::from(value);
+            }
+        }
+        for (pixel, column) in row.as_chunks_mut::<3>().0.iter_mut().zip(&columns) {
+            let mut mean = [0.0_f32; 3];
+            let inputs = sums.as_chunks::<3>().0[column.start..].iter();
+            for (input, &weight) in inputs.zip(&column.weights) {
+                for (m, &x) in mean.iter_mut().zip(input) {
+                    *m += weight * x;
+                }
+            }
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a mean of bytes, and float-to-int casts saturate"
+            )]
+            for (p, m) in pixel.iter_mut().zip(mean) {
+                *p = (m + 0.5) as u8;
+            }
+        }
+    }
+    out
+}
+
+fn bilinear(image: &RgbImage, width: u32, height: u32) -> RgbImage {
+    let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)
+        .expect("an RgbImage holds width × height × 3 bytes");
+    let mut target = Image::new(width, height, PixelType::U8x3);
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+        .use_alpha(false);
+    Resizer::new()
+        .resize(&source, &mut target, &options)
+        .expect("both images are of the same pixel type and have pixels");
+    RgbImage::from_raw(width, height, target.into_vec()).expect("the target has width × height × 3 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp(width: u32, height: u32) -> RgbImage {
+        #[expect(clippy::cast_possible_truncation, reason = "test pattern")]
+        RgbImage::from_fn(width, height, |x, y| {
+            image::Rgb([(x * 7 % 256) as u8, (y * 5 % 256) as u8, ((x * y) % 256) as u8])
+        })
+    }
+
+    #[test]
+    fn area_is_the_exact_mean_of_what_it_covers() {
+        let image = ramp(31, 17);
+        let small = squash(&image, 7, 5);
+        for (ox, oy, pixel) in small.enumerate_pixels() {
+            let (rx, ry) = (31.0 / 7.0, 17.0 / 5.0);
+            let mut sum = [0.0; 3];
+            for (x, y, p) in image.enumerate_pixels() {
+                let overlap = |o: u32, i: u32, ratio: f64| {
+                    let (lo, hi) = (f64::from(o) * ratio, f64::from(o + 1) * ratio);
+                    (hi.min(f64::from(i + 1)) - lo.max(f64::from(i))).max(0.0)
+                };
+                let w = overlap(ox, x, rx) * overlap(oy, y, ry) / (rx * ry);
+                for (s, &v) in sum.iter_mut().zip(&p.0) {
+                    *s += w * f64::from(v);
+                }
+            }
+            for (s, &v) in sum.iter().zip(&pixel.0) {
+                assert!((s - f64::from(v)).abs() <= 0.501, "{s} against {v}");
+            }
+        }
+    }
+
+    #[test]
+    fn resizes_any_shape_to_any_shape() {
+        for (w, h) in [(1, 1), (1, 500), (500, 1), (3, 7), (400, 399)] {
+            let image = RgbImage::from_pixel(w, h, image::Rgb([9, 130, 255]));
+            for (tw, th) in [(1, 1), (160, 160), (2, 300)] {
+                let out = squash(&image, tw, th);
+                assert_eq!(out.dimensions(), (tw, th));
+                assert!(out.pixels().all(|p| p.0 == [9, 130, 255]), "{w}×{h} to {tw}×{th}");
+            }
+        }
+    }
+
+    #[test]
+    fn fitted_keeps_the_aspect_and_never_vanishes() {
+        assert_eq!(fitted((4000, 3000), 400), (400, 300));
+        assert_eq!(fitted((30_000, 2), 400), (400, 1));
+        assert_eq!(fitted((123, 45), 400), (123, 45));
+    }
+}
