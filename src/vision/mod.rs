@@ -12,6 +12,7 @@ pub mod fingerprint;
 pub mod network;
 mod resize;
 pub mod thumbnail;
+pub mod verify;
 
 pub use analyser::{Analyser, Analysis};
 pub use decode::{DecodeLimits, Decoded, decode};

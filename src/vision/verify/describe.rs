@@ -1,0 +1,201 @@
+//! Binary descriptors of corners: an oriented patch is cut into cells whose mean brightness and mean gradients
+//! are compared with each other, one bit a comparison, in the manner of the local difference binary of AKAZE
+//! (Alcantarilla, Nuevo and Bartoli, "Fast explicit diffusion for accelerated features in nonlinear scale
+//! spaces", BMVC 2013; Yang and Cheng, "LDB", ISMAR 2012).
+//!
+//! The set of comparisons is closed under reflection, so the descriptor of a mirrored image follows from the
+//! original's by a permutation of its bits ([`Mirror`]).
+
+use std::sync::LazyLock;
+
+use super::plane::Plane;
+
+/// 256 bits, of which 246 are in use.
+pub(super) type Bits = [u64; 4];
+
+/// A described corner.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Keypoint {
+    /// Position in pixels of the full preview.
+    pub(super) at: [f32; 2],
+    /// Pixels of the preview per pixel of the level the corner was found on.
+    pub(super) size: f32,
+    /// Orientation of the patch in radians, from the x axis towards the y axis (y points down).
+    pub(super) angle: f32,
+    pub(super) bits: Bits,
+}
+
+/// Side of the sampled patch, in pixels of the level: divisible by 2, 3 and 4.
+const PATCH: usize = 24;
+/// Radius of the disc whose centroid of brightness gives the orientation.
+const DISC: i32 = 11;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Channel {
+    Brightness,
+    Along,
+    Across,
+}
+
+/// One bit: whether `channel` of cell `first` exceeds that of cell `second` on the grid of `side`² cells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Test {
+    side: usize,
+    channel: Channel,
+    first: usize,
+    second: usize,
+}
+
+static TESTS: LazyLock<Vec<Test>> = LazyLock::new(|| {
+    let mut tests = Vec::with_capacity(246);
+    for (side, channels) in [
+        (2, [Channel::Brightness, Channel::Along, Channel::Across].as_slice()),
+        (3, [Channel::Brightness, Channel::Along, Channel::Across].as_slice()),
+        (4, [Channel::Brightness].as_slice()),
+    ] {
+        for &channel in channels {
+            for first in 0..side * side {
+                for second in first + 1..side * side {
+                    tests.push(Test {
+                        side,
+                        channel,
+                        first,
+                        second,
+                    });
+                }
+            }
+        }
+    }
+    tests
+});
+
+/// How the bits of a descriptor change when the image is mirrored: where each comes from, and whether it turns.
+pub(super) struct Mirror {
+    source: Vec<(u8, bool)>,
+}
+
+static MIRROR: LazyLock<Mirror> = LazyLock::new(|| {
+    let source = TESTS
+        .iter()
+        .map(|test| {
+            // A mirrored patch, seen along its own orientation, has its rows in reverse.
+            let flip = |cell: usize| (test.side - 1 - cell / test.side) * test.side + cell % test.side;
+            let (a, b) = (flip(test.first), flip(test.second));
+            let swapped = a > b;
+            let wanted = Test {
+                first: a.min(b),
+                second: a.max(b),
+                ..*test
+            };
+            let index = TESTS
+                .iter()
+                .position(|t| *t == wanted)
+                .expect("the tests are all pairs of a grid, so the mirrored pair is one of them");
+            let index = u8::try_from(index).expect("there are fewer than 256 tests");
+            (index, swapped != (test.channel == Channel::Across))
+        })
+        .collect();
+    Mirror { source }
+});
+
+impl Mirror {
+    /// The shared table.
+    pub(super) fn table() -> &'static Self {
+        &MIRROR
+    }
+
+    /// The descriptor that the corner would have in the mirrored image.
+    pub(super) fn apply(&self, bits: &Bits) -> Bits {
+        let mut mirrored = [0; 4];
+        for (i, &(source, turned)) in self.source.iter().enumerate() {
+            let bit = bits[usize::from(source) / 64] >> (source % 64) & 1 ^ u64::from(turned);
+            mirrored[i / 64] |= bit << (i % 64);
+        }
+        mirrored
+    }
+}
+
+/// Direction of the centroid of brightness around a corner.
+pub(super) fn orientation(plane: &Plane, x: usize, y: usize) -> f32 {
+    let (mut mx, mut my) = (0i32, 0i32);
+    for dy in -DISC..=DISC {
+        let reach = f64::from(DISC * DISC - dy * dy).sqrt() as i32;
+        let row = plane.row((y as i32 + dy) as usize);
+        let from = (x as i32 - reach) as usize;
+        let line = &row[from..=from + 2 * reach as usize];
+        let mut sum = 0;
+        for (dx, &v) in (-reach..=reach).zip(line) {
+            mx += dx * i32::from(v);
+            sum += i32::from(v);
+        }
+        my += dy * sum;
+    }
+    (my as f32).atan2(mx as f32)
+}
+
+/// Describes the patch around `(x, y)` of `plane`, turned by `angle`.
+pub(super) fn describe(plane: &Plane, x: usize, y: usize, angle: f32) -> Bits {
+    let patch = cut(plane, x, y, angle);
+    let mut bits = [0; 4];
+    let mut index = 0;
+    for side in [2usize, 3, 4] {
+        let cells = cells(&patch, side);
+        let channels: &[Channel] = if side == 4 {
+            &[Channel::Brightness]
+        } else {
+            &[Channel::Brightness, Channel::Along, Channel::Across]
+        };
+        for channel in channels {
+            let values = &cells[*channel as usize];
+            for first in 0..side * side {
+                for second in first + 1..side * side {
+                    bits[index / 64] |= u64::from(values[first] > values[second]) << (index % 64);
+                    index += 1;
+                }
+            }
+        }
+    }
+    bits
+}
+
+/// Samples the turned patch, rows along the orientation.
+fn cut(plane: &Plane, x: usize, y: usize, angle: f32) -> [[i32; PATCH]; PATCH] {
+    let (sin, cos) = angle.sin_cos();
+    let half = (PATCH as f32 - 1.0) / 2.0;
+    let (right, bottom) = (plane.width as i32 - 1, plane.height as i32 - 1);
+    let mut patch = [[0; PATCH]; PATCH];
+    for (v, row) in patch.iter_mut().enumerate() {
+        let v = v as f32 - half;
+        for (u, out) in row.iter_mut().enumerate() {
+            let u = u as f32 - half;
+            let px = (x as f32 + cos * u - sin * v + 0.5).floor() as i32;
+            let py = (y as f32 + sin * u + cos * v + 0.5).floor() as i32;
+            let index = py.clamp(0, bottom) as usize * plane.width + px.clamp(0, right) as usize;
+            *out = i32::from(plane.data[index]);
+        }
+    }
+    patch
+}
+
+/// Sums per cell: brightness, right half minus left half, bottom half minus top half.
+fn cells(patch: &[[i32; PATCH]; PATCH], side: usize) -> [[i32; 16]; 3] {
+    let step = PATCH / side;
+    let mut sums = [[0; 16]; 3];
+    for (v, row) in patch.iter().enumerate() {
+        let lower = v % step >= step / 2;
+        for (cell, part) in row.chunks_exact(step).enumerate() {
+            let (left, right) = part.split_at(step / 2);
+            let (left, right): (i32, i32) = (left.iter().sum(), right.iter().sum());
+            let index = v / step * side + cell;
+            sums[Channel::Brightness as usize][index] += left + right;
+            sums[Channel::Along as usize][index] += right - left;
+            sums[Channel::Across as usize][index] += if lower { left + right } else { -left - right };
+        }
+    }
+    sums
+}
+
+/// Number of differing bits.
+pub(super) fn distance(a: &Bits, b: &Bits) -> u32 {
+    a.iter().zip(b).map(|(x, y)| (x ^ y).count_ones()).sum()
+}

@@ -1,0 +1,437 @@
+//! From two sets of features to a verification.
+
+use super::affine::Affine;
+use super::plane::Plane;
+use super::tiles::{Freedom, Tile, measure, refine};
+use super::{Alignment, Features, Verification, frame, pairing};
+use crate::types::{Region, Transform};
+
+/// Side of a tile in pixels of the finest plane compared.
+const TILE: usize = 16;
+/// Textured tiles that make a verdict; with fewer, larger tiles are tried.
+const ENOUGH: usize = 12;
+/// Tiles of less spread than this in both images prove nothing, grey levels.
+const TEXTURED: f32 = 5.0;
+/// Correlation from which a tile agrees.
+const AGREES: f32 = 0.8;
+/// What recompression may leave between two tiles that agree, grey levels.
+const NOISE: f32 = 4.0;
+/// Displacement beyond which a tile no longer obeys the warp, pixels of the finest plane compared.
+const MOVED: f64 = 1.25;
+/// Difference of tone beyond which flat tiles disagree, grey levels.
+const TONE: f32 = 24.0;
+
+/// Compares two images; the transform found leads from `a` to `b`. About 1 to 5 ms.
+#[must_use]
+pub fn verify(a: &Features, b: &Features) -> Verification {
+    let mut best: Option<Candidate> = None;
+    let mut consider = |candidate: Option<Candidate>| {
+        if let Some(new) = candidate
+            && best.as_ref().is_none_or(|old| new.worth() > old.worth())
+        {
+            best = Some(new);
+        }
+        best.as_ref().is_some_and(Candidate::is_plain)
+    };
+    let mut done = false;
+    for (_, map) in frame::hypotheses(&a.views, &b.views, 2) {
+        done = done || consider(Candidate::settle(a, b, map, 0));
+    }
+    for mirrored in [false, true] {
+        if done {
+            break;
+        }
+        let pairs = pairing::pair(&a.keypoints, &b.keypoints, mirrored);
+        if let Some(found) = pairing::hypothesis(&pairs, mirrored) {
+            done = consider(Candidate::settle(a, b, found.map, found.inliers));
+        }
+    }
+    let (texture_a, texture_b) = (a.texture(), b.texture());
+    Verification {
+        alignment: best.map(|candidate| candidate.alignment(a, b)),
+        text_like: texture_a.is_text_like() || texture_b.is_text_like(),
+        featureless: texture_a.is_featureless() || texture_b.is_featureless(),
+    }
+}
+
+/// A settled warp with its tiles.
+struct Candidate {
+    /// Pixels of A's preview to pixels of B's.
+    map: Affine,
+    inliers: usize,
+    tiles: Vec<Tile>,
+    /// Pixels of A's preview per pixel of the plane the tiles were measured on.
+    unit: f64,
+    tone: (f32, f32),
+    agreeing: usize,
+    disagreeing: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Agrees,
+    Disagrees,
+    Neutral,
+}
+
+impl Candidate {
+    /// Refines a map from coarse to fine and measures the tiles. `inliers` is 0 for a whole-frame hypothesis.
+    fn settle(a: &Features, b: &Features, map: Affine, inliers: usize) -> Option<Self> {
+        let scale = map.scale();
+        if !(0.04..=25.0).contains(&scale) {
+            return None;
+        }
+        let octaves = scale.log2().round() as i32;
+        let (level_a, level_b) = ((-octaves).max(0) as usize, octaves.max(0) as usize);
+        let whole_frame = inliers == 0;
+        let coarsest = if whole_frame { 3 } else { 2 };
+        let mut map = map;
+        for step in (0..=coarsest).rev() {
+            let (Some(target), Some(source)) = (a.luma.get(level_a + step), b.luma.get(level_b + step))
+            else {
+                continue;
+            };
+            let rounds = match step {
+                3 => 3,
+                2 | 1 => 2,
+                _ => 1,
+            };
+            let freedom = if step == 3 {
+                Freedom::ShiftAndScale
+            } else {
+                Freedom::Affine
+            };
+            let side = if step == 0 { TILE } else { TILE * 3 / 4 };
+            for _ in 0..rounds {
+                let local = between(&map, level_a + step, level_b + step);
+                let tiles = measure(target, source, &local, side);
+                if step == 0 && hopeless(&tiles) {
+                    return None;
+                }
+                let Some(better) = refine(&local, &tiles, [target.width, target.height], freedom) else {
+                    break;
+                };
+                map = between_back(&better, level_a + step, level_b + step);
+            }
+        }
+        if !super::pairing::plausible(&map) {
+            return None;
+        }
+        // Smooth images have nothing to say at the finest level: measure on larger tiles.
+        let mut measured: Option<(usize, Vec<Tile>, &Plane)> = None;
+        for step in 0..=3 {
+            let (Some(target), Some(source)) = (a.luma.get(level_a + step), b.luma.get(level_b + step))
+            else {
+                break;
+            };
+            let local = between(&map, level_a + step, level_b + step);
+            let tiles = measure(target, source, &local, TILE);
+            let textured = textured(&tiles).count();
+            if measured.as_ref().is_none_or(|(most, ..)| textured > *most) {
+                measured = Some((textured, tiles, target));
+            }
+            if textured >= ENOUGH {
+                break;
+            }
+        }
+        let (_, tiles, target) = measured?;
+        Self::weigh(map, inliers, tiles, target, a)
+    }
+
+    fn weigh(map: Affine, inliers: usize, tiles: Vec<Tile>, target: &Plane, a: &Features) -> Option<Self> {
+        if tiles.is_empty() {
+            return None;
+        }
+        let tone = tone(&tiles);
+        let count = |verdict| tiles.iter().filter(|t| judge(t, tone) == verdict).count();
+        let (agreeing, disagreeing) = (count(Verdict::Agrees), count(Verdict::Disagrees));
+        Some(Self {
+            unit: f64::from(a.width) / target.width as f64,
+            map,
+            inliers,
+            tone,
+            agreeing,
+            disagreeing,
+            tiles,
+        })
+    }
+
+    /// Which of two candidates explains more.
+    fn worth(&self) -> f64 {
+        let agreement = self.agreeing as f64 / (self.agreeing + self.disagreeing).max(1) as f64;
+        self.agreeing as f64 * agreement * self.unit
+    }
+
+    /// Whether no other hypothesis can be better: the whole frame agrees.
+    fn is_plain(&self) -> bool {
+        self.agreeing >= 24 && self.disagreeing * 50 <= self.agreeing
+    }
+
+    fn alignment(self, a: &Features, b: &Features) -> Alignment {
+        let (overlap_a, overlap_b) = overlap(&self.map, a, b);
+        let agreeing: Vec<&Tile> = self.with(Verdict::Agrees).collect();
+        let mean = |f: &dyn Fn(&Tile) -> f32| {
+            agreeing.iter().map(|t| f(t)).sum::<f32>() / agreeing.len().max(1) as f32
+        };
+        let mut moved: Vec<f64> = agreeing
+            .iter()
+            .filter_map(|t| t.displacement())
+            .map(|[x, y]| x.hypot(y) * self.unit)
+            .collect();
+        moved.sort_by(f64::total_cmp);
+        let square = moved.iter().map(|d| d * d).sum::<f64>() / moved.len().max(1) as f64;
+        let high = moved.get(moved.len() * 19 / 20).copied().unwrap_or(0.0);
+        let (saturation, colour_residual) = self.colour(a, b);
+        let (long, short) = self.map.stretch();
+        Alignment {
+            transform: self.transform(a, b),
+            distortion: (long / short.max(1e-9)) as f32,
+            overlap_a,
+            overlap_b,
+            inliers: u32::try_from(self.inliers).unwrap_or(u32::MAX),
+            agreeing: u32::try_from(self.agreeing).unwrap_or(u32::MAX),
+            disagreeing: u32::try_from(self.disagreeing).unwrap_or(u32::MAX),
+            neutral: u32::try_from(self.tiles.len() - self.agreeing - self.disagreeing).unwrap_or(u32::MAX),
+            correlation: mean(&|t| t.correlation),
+            fine_correlation: mean(&|t| t.fine_correlation),
+            displacement: square.sqrt() as f32,
+            displacement_high: high as f32,
+            gain: self.tone.0,
+            offset: self.tone.1,
+            saturation,
+            colour_residual,
+            changed: self.changed(a),
+        }
+    }
+
+    fn with(&self, verdict: Verdict) -> impl Iterator<Item = &Tile> {
+        self.tiles.iter().filter(move |t| judge(t, self.tone) == verdict)
+    }
+
+    fn transform(&self, a: &Features, b: &Features) -> Transform {
+        let relative = Affine::scaling(f64::from(a.width), f64::from(a.height))
+            .then(&self.map)
+            .then(&Affine::scaling(1.0 / f64::from(b.width), 1.0 / f64::from(b.height)));
+        Transform {
+            matrix: relative.0,
+            rotation: self.map.rotation() as f32,
+            scale: self.map.scale() as f32,
+            mirrored: self.map.mirrored(),
+        }
+    }
+
+    /// Slope and residual of the tiles' mean chroma, A to B.
+    fn colour(&self, a: &Features, b: &Features) -> (f32, f32) {
+        let quarter = self.unit as f32 / 4.0;
+        let points: Vec<[[f32; 2]; 2]> = self
+            .with(Verdict::Agrees)
+            .chain(self.with(Verdict::Neutral))
+            .map(|tile| {
+                let bounds = tile.bounds.map(|v| v * quarter);
+                let corner = |x: f32, y: f32| {
+                    let unit = self.unit;
+                    self.map
+                        .apply([f64::from(x) * unit, f64::from(y) * unit])
+                        .map(|v| v as f32 / 4.0)
+                };
+                let (p, q) = (
+                    corner(tile.bounds[0], tile.bounds[2]),
+                    corner(tile.bounds[1], tile.bounds[3]),
+                );
+                let there = [
+                    p[0].min(q[0]),
+                    p[0].max(q[0]),
+                    p[1].min(q[1]),
+                    p[1].max(q[1]),
+                ];
+                [0, 1].map(|c| [a.chroma[c].mean(bounds), b.chroma[c].mean(there)])
+            })
+            .collect();
+        if points.len() < 4 {
+            return (1.0, 0.0);
+        }
+        let n = points.len() as f32;
+        let mut sums = [[0.0f32; 3]; 2];
+        for c in 0..2 {
+            let mean = |side: usize| points.iter().map(|p| p[c][side]).sum::<f32>() / n;
+            let (ma, mb) = (mean(0), mean(1));
+            for p in &points {
+                let (x, y) = (p[c][0] - ma, p[c][1] - mb);
+                sums[c][0] += x * x;
+                sums[c][1] += x * y;
+                sums[c][2] += y * y;
+            }
+        }
+        let [xx, xy, yy] = [0, 1, 2].map(|i| (sums[0][i] + sums[1][i]) / n);
+        if xx < 4.0 {
+            // A has next to no colour: all colour of B is unexplained.
+            return (1.0, yy.sqrt());
+        }
+        let slope = xy / xx;
+        (slope, (yy - slope * xy).max(0.0).sqrt())
+    }
+
+    /// Boxes around neighbouring tiles that disagree.
+    fn changed(&self, a: &Features) -> Vec<Region> {
+        let mut boxes: Vec<[f32; 4]> = self.with(Verdict::Disagrees).map(|t| t.bounds).collect();
+        // Join whatever touches until nothing does.
+        let mut i = 0;
+        while i < boxes.len() {
+            let touching = (i + 1..boxes.len()).find(|&j| touches(boxes[i], boxes[j]));
+            if let Some(j) = touching {
+                let other = boxes.swap_remove(j);
+                let one = boxes[i];
+                boxes[i] = [
+                    one[0].min(other[0]),
+                    one[1].max(other[1]),
+                    one[2].min(other[2]),
+                    one[3].max(other[3]),
+                ];
+                i = 0;
+            } else {
+                i += 1;
+            }
+        }
+        let unit = self.unit as f32;
+        let (w, h) = (a.width as f32 / unit, a.height as f32 / unit);
+        let mut regions: Vec<Region> = boxes
+            .into_iter()
+            .map(|[left, right, top, bottom]| Region {
+                x: left / w,
+                y: top / h,
+                width: (right - left) / w,
+                height: (bottom - top) / h,
+            })
+            .collect();
+        regions.sort_by(|p, q| {
+            (q.width * q.height)
+                .total_cmp(&(p.width * p.height))
+                .then(p.y.total_cmp(&q.y))
+                .then(p.x.total_cmp(&q.x))
+        });
+        regions
+    }
+}
+
+fn touches(p: [f32; 4], q: [f32; 4]) -> bool {
+    p[0] <= q[1] && q[0] <= p[1] && p[2] <= q[3] && q[2] <= p[3]
+}
+
+/// The map between planes of the given levels.
+fn between(map: &Affine, level_a: usize, level_b: usize) -> Affine {
+    let (up, down) = (f64::from(1u32 << level_a), 1.0 / f64::from(1u32 << level_b));
+    Affine::scaling(up, up)
+        .then(map)
+        .then(&Affine::scaling(down, down))
+}
+
+fn between_back(map: &Affine, level_a: usize, level_b: usize) -> Affine {
+    let (down, up) = (1.0 / f64::from(1u32 << level_a), f64::from(1u32 << level_b));
+    Affine::scaling(down, down)
+        .then(map)
+        .then(&Affine::scaling(up, up))
+}
+
+/// Whether hardly any textured tile correlates.
+fn hopeless(tiles: &[Tile]) -> bool {
+    let (mut count, mut good) = (0, 0);
+    for tile in textured(tiles) {
+        count += 1;
+        good += usize::from(tile.correlation > 0.5);
+    }
+    count >= ENOUGH && good * 8 < count
+}
+
+/// The tiles that have something to say.
+fn textured(tiles: &[Tile]) -> impl Iterator<Item = &Tile> {
+    tiles
+        .iter()
+        .filter(|t| t.spread_target.max(t.spread_source) >= TEXTURED)
+}
+
+/// Gain and offset of brightness, fitted to the means of the tiles that correlate, twice, the second time without
+/// the outliers of the first.
+fn tone(tiles: &[Tile]) -> (f32, f32) {
+    let mut points: Vec<[f32; 2]> = tiles
+        .iter()
+        .filter(|t| t.correlation >= 0.6)
+        .map(|t| [t.mean_target, t.mean_source])
+        .collect();
+    let mut fit = (1.0, 0.0);
+    for _ in 0..2 {
+        let n = points.len() as f32;
+        if n < 3.0 {
+            return fit;
+        }
+        let mean = |side: usize| points.iter().map(|p| p[side]).sum::<f32>() / n;
+        let (mx, my) = (mean(0), mean(1));
+        let xx: f32 = points.iter().map(|p| (p[0] - mx).powi(2)).sum();
+        let xy: f32 = points.iter().map(|p| (p[0] - mx) * (p[1] - my)).sum();
+        let gain = if xx > 25.0 * n { (xy / xx).clamp(-3.0, 3.0) } else { 1.0 };
+        fit = (gain, my - gain * mx);
+        points.retain(|p| (p[1] - fit.0 * p[0] - fit.1).abs() < TONE);
+    }
+    fit
+}
+
+/// What a tile says. `tone` is gain and offset of brightness.
+pub(super) fn judge(tile: &Tile, (gain, offset): (f32, f32)) -> Verdict {
+    let spread_source = tile.spread_source / gain.abs().clamp(0.2, 5.0);
+    if tile.spread_target.max(spread_source) < TEXTURED {
+        let expected = gain * tile.mean_target + offset;
+        return if (tile.mean_source - expected).abs() <= TONE {
+            Verdict::Neutral
+        } else {
+            Verdict::Disagrees
+        };
+    }
+    let left = tile.spread_target.max(spread_source)
+        * (1.0 - tile.correlation * tile.correlation).max(0.0).sqrt();
+    let fits = tile.correlation >= AGREES || (tile.correlation > 0.3 && left <= NOISE);
+    let still = tile.displacement().is_none_or(|[x, y]| x.hypot(y) <= MOVED);
+    if fits && still { Verdict::Agrees } else { Verdict::Disagrees }
+}
+
+/// Shares of the area of A and of B that the other shows.
+fn overlap(map: &Affine, a: &Features, b: &Features) -> (f32, f32) {
+    let Some(back) = map.inverse() else {
+        return (0.0, 0.0);
+    };
+    let (wa, ha) = (f64::from(a.width), f64::from(a.height));
+    let (wb, hb) = (f64::from(b.width), f64::from(b.height));
+    let mut polygon: Vec<[f64; 2]> = [[0.0, 0.0], [wb, 0.0], [wb, hb], [0.0, hb]]
+        .map(|p| back.apply(p))
+        .to_vec();
+    // Sutherland–Hodgman against the four edges of A: inside where axis·sign ≤ limit·sign.
+    for (axis, limit, sign) in [(0, 0.0, -1.0), (0, wa, 1.0), (1, 0.0, -1.0), (1, ha, 1.0)] {
+        let excess = |p: &[f64; 2]| (p[axis] - limit) * sign;
+        let mut cut = Vec::with_capacity(polygon.len() + 2);
+        for (i, p) in polygon.iter().enumerate() {
+            let q = &polygon[(i + 1) % polygon.len()];
+            let (ep, eq) = (excess(p), excess(q));
+            if ep <= 0.0 {
+                cut.push(*p);
+            }
+            if (ep <= 0.0) != (eq <= 0.0) {
+                let t = ep / (ep - eq);
+                cut.push([p[0] + t * (q[0] - p[0]), p[1] + t * (q[1] - p[1])]);
+            }
+        }
+        polygon = cut;
+        if polygon.is_empty() {
+            return (0.0, 0.0);
+        }
+    }
+    let area = polygon
+        .iter()
+        .zip(polygon.iter().cycle().skip(1))
+        .map(|(p, q)| p[0] * q[1] - p[1] * q[0])
+        .sum::<f64>()
+        .abs()
+        / 2.0;
+    let share = |part: f64, whole: f64| (part / whole).clamp(0.0, 1.0) as f32;
+    (
+        share(area, wa * ha),
+        share(area * map.determinant().abs(), wb * hb),
+    )
+}

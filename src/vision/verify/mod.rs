@@ -1,0 +1,212 @@
+//! Geometric verification: does one warp carry one image onto the other, and what differs then?
+//!
+//! A descriptor can say that two images look alike; only this can say that one was made from the other. Two
+//! previews are aligned, by keypoints ([`detect`], [`describe`], [`pairing`]) and as whole frames ([`frame`]); the
+//! warp is refined to a fraction of a pixel and every tile of the overlap is compared ([`tiles`]). A copy obeys one
+//! warp everywhere except where it was edited; a second exposure moves here and there, and its fine detail does
+//! not correlate. Everything is deterministic.
+
+mod affine;
+mod describe;
+mod detect;
+mod frame;
+mod judge;
+mod pairing;
+mod plane;
+mod tiles;
+
+#[cfg(test)]
+mod tests;
+
+use image::RgbImage;
+
+use crate::types::{Region, Transform};
+use describe::Keypoint;
+use plane::Plane;
+
+pub use judge::verify;
+
+/// About how many keypoints describe an image.
+const KEYPOINTS: usize = 500;
+/// Planes stop halving below this side.
+const SMALLEST_SIDE: usize = 16;
+
+/// What verification keeps of one image: keypoints and a pyramid of its preview, about 200 kB.
+#[derive(Debug, Clone)]
+pub struct Features {
+    width: u32,
+    height: u32,
+    keypoints: Vec<Keypoint>,
+    /// Luma, each plane half the size of the one before.
+    luma: Vec<Plane>,
+    /// Blue and red difference at a quarter of the size.
+    chroma: [Plane; 2],
+    views: Vec<frame::View>,
+    texture: Texture,
+}
+
+/// What kind of picture it is, as far as verification cares.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Texture {
+    /// Share of pixels whose surroundings are flat, 0 to 1.
+    pub flat: f32,
+    /// Share of pixels on hard edges, 0 to 1.
+    pub hard: f32,
+    /// Standard deviation of brightness, grey levels.
+    pub spread: f32,
+}
+
+impl Texture {
+    /// Documents, receipts, chats and other screens: plain ground and hard edges. Two fillings of one form differ
+    /// in few tiles, so such images have to agree in all of them.
+    #[must_use]
+    pub fn is_text_like(&self) -> bool {
+        self.flat > 0.5 && self.hard > 0.25 * (1.0 - self.flat)
+    }
+
+    /// Nothing to align by.
+    #[must_use]
+    pub fn is_featureless(&self) -> bool {
+        self.spread < 4.0 || self.flat > 0.995
+    }
+}
+
+impl Features {
+    /// Extracts the features of a preview; meant for a long side of 400 pixels at most. A few milliseconds.
+    #[must_use]
+    pub fn extract(preview: &RgbImage) -> Self {
+        let luma = Plane::luma(preview);
+        let mut keypoints = Vec::with_capacity(KEYPOINTS + 64);
+        for level in detect::levels(&luma, KEYPOINTS) {
+            let size = (level.ratio[0] * level.ratio[1]).sqrt();
+            for &(x, y) in &level.corners {
+                let angle = describe::orientation(&level.plane, x, y);
+                keypoints.push(Keypoint {
+                    at: [
+                        (x as f32 + 0.5) * level.ratio[0],
+                        (y as f32 + 0.5) * level.ratio[1],
+                    ],
+                    size,
+                    angle,
+                    bits: describe::describe(&level.plane, x, y, angle),
+                });
+            }
+        }
+        let chroma = Plane::chroma(preview).map(|plane| plane.halved().halved());
+        let views = frame::views(&luma);
+        let texture = texture(&luma);
+        let mut pyramid = vec![luma];
+        while pyramid.len() < 6 {
+            let last = &pyramid[pyramid.len() - 1];
+            if last.width.min(last.height) < 2 * SMALLEST_SIDE {
+                break;
+            }
+            let next = last.halved();
+            pyramid.push(next);
+        }
+        Self {
+            width: preview.width(),
+            height: preview.height(),
+            keypoints,
+            luma: pyramid,
+            chroma,
+            views,
+            texture,
+        }
+    }
+
+    /// What kind of picture it is.
+    #[must_use]
+    pub fn texture(&self) -> Texture {
+        self.texture
+    }
+
+    /// Number of keypoints found.
+    #[must_use]
+    pub fn keypoint_count(&self) -> usize {
+        self.keypoints.len()
+    }
+}
+
+fn texture(luma: &Plane) -> Texture {
+    let (mut flat, mut hard, mut count) = (0u32, 0u32, 0u32);
+    let (mut sum, mut squares) = (0u64, 0u64);
+    for y in 0..luma.height.saturating_sub(1) {
+        let (row, below) = (luma.row(y), luma.row(y + 1));
+        for x in 0..luma.width.saturating_sub(1) {
+            let step = row[x].abs_diff(row[x + 1]).max(row[x].abs_diff(below[x]));
+            flat += u32::from(step <= 3);
+            hard += u32::from(step >= 32);
+            count += 1;
+            sum += u64::from(row[x]);
+            squares += u64::from(row[x]) * u64::from(row[x]);
+        }
+    }
+    let n = f64::from(count.max(1));
+    let mean = sum as f64 / n;
+    let variance = (squares as f64 / n - mean * mean).max(0.0);
+    Texture {
+        flat: (f64::from(flat) / n) as f32,
+        hard: (f64::from(hard) / n) as f32,
+        spread: variance.sqrt() as f32,
+    }
+}
+
+/// What verification found out about a pair. Facts and one score; what they amount to is decided in `dedup`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verification {
+    /// The best map from A to B; `None` when no warp was found that any part of the images obeys.
+    pub alignment: Option<Alignment>,
+    /// Either image is text-like.
+    pub text_like: bool,
+    /// Either image has nothing to align by.
+    pub featureless: bool,
+}
+
+/// One warp and how well it explains the pair.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alignment {
+    /// From A to B, relative units.
+    pub transform: Transform,
+    /// Ratio of the longest to the shortest stretch, 1 for a similarity.
+    pub distortion: f32,
+    /// Share of A's area that B shows, 0 to 1.
+    pub overlap_a: f32,
+    /// Share of B's area that A shows, 0 to 1.
+    pub overlap_b: f32,
+    /// Keypoint pairs that obey the warp (0 for a whole-frame alignment found without keypoints).
+    pub inliers: u32,
+    /// Textured tiles of the overlap that agree.
+    pub agreeing: u32,
+    /// Tiles of the overlap that disagree.
+    pub disagreeing: u32,
+    /// Tiles that are flat in both images and of the same tone: they prove nothing.
+    pub neutral: u32,
+    /// Mean correlation of the agreeing tiles, 0 to 1.
+    pub correlation: f32,
+    /// Mean correlation of fine detail over the agreeing tiles, −1 to 1. Two exposures of one scene have
+    /// independent noise and correlate less than a copy.
+    pub fine_correlation: f32,
+    /// Root mean square of the tiles' displacement that the warp leaves unexplained, pixels of the preview.
+    pub displacement: f32,
+    /// 95th percentile of the same: a burst moves locally.
+    pub displacement_high: f32,
+    /// Brightness of B = `gain` · brightness of A + `offset` (grey levels), robustly fitted.
+    pub gain: f32,
+    /// See `gain`.
+    pub offset: f32,
+    /// Saturation of B relative to A: slope of chroma, blue and red difference together.
+    pub saturation: f32,
+    /// Root mean square of the tiles' chroma that gain and offset leave unexplained, levels of 0 to 255.
+    pub colour_residual: f32,
+    /// Where the images differ, boxes in A, relative units, largest first.
+    pub changed: Vec<Region>,
+}
+
+impl Alignment {
+    /// Share of the tiles with something to say that agree, 0 to 1.
+    #[must_use]
+    pub fn agreement(&self) -> f32 {
+        self.agreeing as f32 / (self.agreeing + self.disagreeing).max(1) as f32
+    }
+}

@@ -1,0 +1,199 @@
+//! Keypoints of two images are paired, and one similarity that many pairs obey is searched for.
+
+use super::affine::{Affine, solve};
+use super::describe::{Bits, Keypoint, Mirror, distance};
+
+/// Pairs farther apart than this many of 246 bits are chance.
+const MAX_DISTANCE: u32 = 72;
+/// The best partner must be closer than this share of the second best.
+const RATIO: f32 = 0.88;
+/// Pairs that hypotheses are made of, the clearest first.
+const SEEDS: usize = 48;
+/// A pair obeys a hypothesis when it lands within this many pixels, at the scale of its keypoint.
+const TOLERANCE: f64 = 2.5;
+
+/// A pair of keypoints that look alike.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pair {
+    a: [f64; 2],
+    b: [f64; 2],
+    /// Logarithm of the ratio of their sizes, B to A.
+    log_size: f32,
+    /// Turn from A to B in radians.
+    turn: f32,
+    /// Pixels of B per pixel of the keypoint's level.
+    size_b: f64,
+    /// Distance relative to the second best: smaller is clearer.
+    clarity: f32,
+}
+
+/// A map from A to B that several pairs obey.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hypothesis {
+    pub(super) map: Affine,
+    pub(super) inliers: usize,
+}
+
+/// Pairs each keypoint of A with its nearest of B when it is the nearest the other way round too, and clearly
+/// nearer than the second. With `mirrored`, A is taken as seen in a mirror.
+pub(super) fn pair(a: &[Keypoint], b: &[Keypoint], mirrored: bool) -> Vec<Pair> {
+    let table = Mirror::table();
+    let query: Vec<Bits> = if mirrored {
+        a.iter().map(|k| table.apply(&k.bits)).collect()
+    } else {
+        a.iter().map(|k| k.bits).collect()
+    };
+    let target: Vec<Bits> = b.iter().map(|k| k.bits).collect();
+    let mut backward = vec![(u32::MAX, usize::MAX); b.len()];
+    let mut forward = Vec::with_capacity(a.len());
+    for (i, bits) in query.iter().enumerate() {
+        let (mut best, mut second, mut partner) = (u32::MAX, u32::MAX, usize::MAX);
+        for (j, other) in target.iter().enumerate() {
+            let d = distance(bits, other);
+            if d < second {
+                if d < best {
+                    (second, best, partner) = (best, d, j);
+                } else {
+                    second = d;
+                }
+            }
+            if d < backward[j].0 {
+                backward[j] = (d, i);
+            }
+        }
+        forward.push((best, second, partner));
+    }
+    forward
+        .into_iter()
+        .enumerate()
+        .filter_map(|(i, (best, second, j))| {
+            let clarity = best as f32 / second.max(1) as f32;
+            let good = best <= MAX_DISTANCE && clarity <= RATIO && backward[j].1 == i;
+            good.then(|| {
+                let (ka, kb) = (&a[i], &b[j]);
+                let angle = if mirrored { -ka.angle } else { ka.angle };
+                let x = if mirrored { -ka.at[0] } else { ka.at[0] };
+                // A mirrored image has its x axis turned round: direction θ becomes π − θ.
+                let angle = if mirrored {
+                    angle + std::f32::consts::PI
+                } else {
+                    angle
+                };
+                Pair {
+                    a: [f64::from(x), f64::from(ka.at[1])],
+                    b: kb.at.map(f64::from),
+                    log_size: (kb.size / ka.size).ln(),
+                    turn: wrapped(kb.angle - angle),
+                    size_b: f64::from(kb.size),
+                    clarity,
+                }
+            })
+        })
+        .collect()
+}
+
+/// The similarity that most pairs obey, refined to an affine map where they allow one. Tries every two of the
+/// clearest pairs, so the answer depends on nothing but the pairs. `mirrored` as in [`pair`].
+pub(super) fn hypothesis(pairs: &[Pair], mirrored: bool) -> Option<Hypothesis> {
+    let mut seeds: Vec<&Pair> = pairs.iter().collect();
+    seeds.sort_by(|x, y| x.clarity.total_cmp(&y.clarity));
+    seeds.truncate(SEEDS);
+    let mut best: Option<(usize, Affine)> = None;
+    for (i, p) in seeds.iter().enumerate() {
+        for q in &seeds[i + 1..] {
+            let Some(map) = similarity(p, q) else { continue };
+            let count = pairs.iter().filter(|pair| obeys(pair, &map, 1.0)).count();
+            if best.is_none_or(|(most, _)| count > most) {
+                best = Some((count, map));
+            }
+        }
+    }
+    let (count, mut map) = best.filter(|&(count, _)| count >= 4)?;
+    let mut inliers = count;
+    for (minimum, tolerance) in [(5, 1.5), (8, 1.0), (8, 1.0)] {
+        let obeying: Vec<&Pair> = pairs.iter().filter(|pair| obeys(pair, &map, tolerance)).collect();
+        let fitted = if obeying.len() >= minimum {
+            fit_affine(&obeying).filter(plausible)
+        } else {
+            None
+        };
+        let Some(fitted) = fitted else { break };
+        let count = pairs.iter().filter(|pair| obeys(pair, &fitted, 1.0)).count();
+        if count < inliers {
+            break;
+        }
+        (map, inliers) = (fitted, count);
+    }
+    let map = if mirrored {
+        Affine::scaling(-1.0, 1.0).then(&map)
+    } else {
+        map
+    };
+    Some(Hypothesis { map, inliers })
+}
+
+/// Whether an affine map could relate two pictures of one image: no extreme stretch or shear.
+pub(super) fn plausible(map: &Affine) -> bool {
+    let (long, short) = map.stretch();
+    short > 0.05 && long < 20.0 && long / short < 2.5
+}
+
+/// The similarity through two pairs, if it agrees with their keypoints' own sizes and turns.
+fn similarity(p: &Pair, q: &Pair) -> Option<Affine> {
+    let (ax, ay) = (q.a[0] - p.a[0], q.a[1] - p.a[1]);
+    let (bx, by) = (q.b[0] - p.b[0], q.b[1] - p.b[1]);
+    let (la, lb) = (ax * ax + ay * ay, bx * bx + by * by);
+    if la < 144.0 || lb < 64.0 {
+        return None;
+    }
+    let log_scale = ((lb / la).ln() / 2.0) as f32;
+    let turn = ((ax * by - ay * bx) as f32).atan2((ax * bx + ay * by) as f32);
+    for pair in [p, q] {
+        if (pair.log_size - log_scale).abs() > 0.5 || wrapped(pair.turn - turn).abs() > 0.45 {
+            return None;
+        }
+    }
+    let c = (ax * bx + ay * by) / la;
+    let s = (ax * by - ay * bx) / la;
+    Some(Affine([
+        c,
+        -s,
+        p.b[0] - c * p.a[0] + s * p.a[1],
+        s,
+        c,
+        p.b[1] - s * p.a[0] - c * p.a[1],
+    ]))
+}
+
+fn obeys(pair: &Pair, map: &Affine, slack: f64) -> bool {
+    let [x, y] = map.apply(pair.a);
+    let (dx, dy) = (x - pair.b[0], y - pair.b[1]);
+    let limit = TOLERANCE * slack * pair.size_b.max(1.0);
+    dx * dx + dy * dy <= limit * limit
+}
+
+/// Least squares, each pair weighted by the precision of its keypoint.
+fn fit_affine(pairs: &[&Pair]) -> Option<Affine> {
+    let mut normal = [[0.0; 3]; 3];
+    let (mut right_x, mut right_y) = ([0.0; 3], [0.0; 3]);
+    for pair in pairs {
+        let weight = 1.0 / (pair.size_b * pair.size_b);
+        let row = [pair.a[0], pair.a[1], 1.0];
+        for i in 0..3 {
+            for j in 0..3 {
+                normal[i][j] += weight * row[i] * row[j];
+            }
+            right_x[i] += weight * row[i] * pair.b[0];
+            right_y[i] += weight * row[i] * pair.b[1];
+        }
+    }
+    let x = solve(normal, right_x)?;
+    let y = solve(normal, right_y)?;
+    Some(Affine([x[0], x[1], x[2], y[0], y[1], y[2]]))
+}
+
+/// An angle brought to −π..π.
+fn wrapped(angle: f32) -> f32 {
+    let turn = std::f32::consts::TAU;
+    angle - turn * (angle / turn).round()
+}

@@ -1,0 +1,158 @@
+//! Single-channel 8-bit images and their pyramids.
+//!
+//! Coordinates are continuous: pixel `i` spans `i..i + 1`, its centre is `i + 0.5`. Halving an image therefore
+//! halves every coordinate exactly, without an offset.
+
+use image::RgbImage;
+
+/// One channel of an image, 0 to 255, rows from the top.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plane {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) data: Vec<u8>,
+}
+
+impl Plane {
+    pub(super) fn new(width: usize, height: usize, data: Vec<u8>) -> Self {
+        debug_assert_eq!(width * height, data.len(), "a plane has one byte a pixel");
+        Self { width, height, data }
+    }
+
+    pub(super) fn row(&self, y: usize) -> &[u8] {
+        &self.data[y * self.width..(y + 1) * self.width]
+    }
+
+    /// Luma of an RGB image, BT.601 weights.
+    pub(super) fn luma(image: &RgbImage) -> Self {
+        Self::weighted(image, [77, 150, 29], 0)
+    }
+
+    /// Blue and red difference, BT.601, centred on 128.
+    pub(super) fn chroma(image: &RgbImage) -> [Self; 2] {
+        [
+            Self::weighted(image, [-43, -85, 128], 128 << 8),
+            Self::weighted(image, [128, -107, -21], 128 << 8),
+        ]
+    }
+
+    fn weighted(image: &RgbImage, weights: [i32; 3], offset: i32) -> Self {
+        let data = image
+            .as_raw()
+            .as_chunks::<3>()
+            .0
+            .iter()
+            .map(|rgb| {
+                let sum: i32 = rgb.iter().zip(weights).map(|(&c, w)| i32::from(c) * w).sum();
+                to_u8((sum + offset + 128) >> 8)
+            })
+            .collect();
+        Self::new(image.width() as usize, image.height() as usize, data)
+    }
+
+    /// Half the size by averaging 2×2 pixels; an odd last row or column is dropped.
+    pub(super) fn halved(&self) -> Self {
+        let (width, height) = (self.width / 2, self.height / 2);
+        let mut data = Vec::with_capacity(width * height);
+        for y in 0..height {
+            let (top, bottom) = (self.row(2 * y), self.row(2 * y + 1));
+            data.extend(
+                top.as_chunks::<2>()
+                    .0
+                    .iter()
+                    .zip(bottom.as_chunks::<2>().0)
+                    .map(|(t, b)| {
+                        let sum = u16::from(t[0]) + u16::from(t[1]) + u16::from(b[0]) + u16::from(b[1]);
+                        ((sum + 2) >> 2) as u8
+                    }),
+            );
+        }
+        Self::new(width, height, data)
+    }
+
+    /// Resampled to another size by bilinear interpolation; meant for factors of 0.7 to 1.4.
+    pub(super) fn resampled(&self, width: usize, height: usize) -> Self {
+        let sx = self.width as f32 / width as f32;
+        let sy = self.height as f32 / height as f32;
+        let columns: Vec<(usize, usize, i32)> = (0..width)
+            .map(|x| weights((x as f32 + 0.5) * sx - 0.5, self.width))
+            .collect();
+        let mut data = Vec::with_capacity(width * height);
+        for y in 0..height {
+            let (y0, y1, fy) = weights((y as f32 + 0.5) * sy - 0.5, self.height);
+            let (top, bottom) = (self.row(y0), self.row(y1));
+            data.extend(columns.iter().map(|&(x0, x1, fx)| {
+                let t = i32::from(top[x0]) * (256 - fx) + i32::from(top[x1]) * fx;
+                let b = i32::from(bottom[x0]) * (256 - fx) + i32::from(bottom[x1]) * fx;
+                to_u8((t * (256 - fy) + b * fy + (1 << 15)) >> 16)
+            }));
+        }
+        Self::new(width, height, data)
+    }
+
+    /// Smoothed by the binomial kernel 1-4-6-4-1 (standard deviation 1) in both directions.
+    pub(super) fn smoothed(&self) -> Self {
+        let (w, h) = (self.width, self.height);
+        if w < 5 || h < 5 {
+            return self.clone();
+        }
+        let mut across = vec![0u16; w * h];
+        for y in 0..h {
+            let row = self.row(y);
+            let out = &mut across[y * w..(y + 1) * w];
+            for (o, n) in out[2..w - 2].iter_mut().zip(row.windows(5)) {
+                *o = u16::from(n[0])
+                    + u16::from(n[4])
+                    + 4 * (u16::from(n[1]) + u16::from(n[3]))
+                    + 6 * u16::from(n[2]);
+            }
+            for x in [0, 1, w - 2, w - 1] {
+                out[x] = 16 * u16::from(row[x]);
+            }
+        }
+        let mut data = vec![0u8; w * h];
+        for y in 0..h {
+            let out = &mut data[y * w..(y + 1) * w];
+            let line = |k: usize| {
+                let yy = (y + k).saturating_sub(2).min(h - 1);
+                &across[yy * w..(yy + 1) * w]
+            };
+            let (a, b, c, d, e) = (line(0), line(1), line(2), line(3), line(4));
+            for x in 0..w {
+                let sum = u32::from(a[x])
+                    + u32::from(e[x])
+                    + 4 * (u32::from(b[x]) + u32::from(d[x]))
+                    + 6 * u32::from(c[x]);
+                out[x] = ((sum + 128) >> 8) as u8;
+            }
+        }
+        Self::new(w, h, data)
+    }
+
+    /// Mean over the rectangle `x0..x1 × y0..y1` of the plane, in pixels, cut to whole pixels (at least one).
+    pub(super) fn mean(&self, [x0, x1, y0, y1]: [f32; 4]) -> f32 {
+        let span = |from: f32, to: f32, len: usize| {
+            let a = (from.max(0.0) as usize).min(len - 1);
+            let b = (to.round().max(0.0) as usize).clamp(a + 1, len);
+            a..b
+        };
+        let (xs, ys) = (span(x0, x1, self.width), span(y0, y1, self.height));
+        let count = (xs.len() * ys.len()) as f32;
+        let sum: u32 = ys
+            .map(|y| self.row(y)[xs.clone()].iter().map(|&v| u32::from(v)).sum::<u32>())
+            .sum();
+        sum as f32 / count
+    }
+}
+
+/// The two neighbours of a position and the weight of the second in 256ths, clamped at the border.
+fn weights(position: f32, len: usize) -> (usize, usize, i32) {
+    let p = position.clamp(0.0, (len - 1) as f32);
+    let first = p as usize;
+    let second = (first + 1).min(len - 1);
+    (first, second, ((p - first as f32) * 256.0) as i32)
+}
+
+fn to_u8(value: i32) -> u8 {
+    u8::try_from(value.clamp(0, 255)).expect("clamped to a byte")
+}
