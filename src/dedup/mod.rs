@@ -1,1 +1,90 @@
-//! dedup
+//! Floor 3: which images are copies of which, how sure that is, and what to do about it.
+//!
+//! Decisions only: no file is read or written here.
+
+pub mod calibration;
+pub mod cascade;
+pub mod groups;
+pub mod plan;
+pub mod policy;
+pub mod retrieval;
+
+use crate::types::{MatchClass, Region, Similarity, Stage, Transform};
+
+pub use calibration::Calibration;
+pub use cascade::Cascade;
+pub use groups::{Edge, Group, group};
+pub use policy::{Candidate, KeepPolicy};
+
+/// Two images match: how, how surely, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Match {
+    /// How strongly.
+    pub class: MatchClass,
+    /// Probability that one image was made from the other, or both from a third, 0 to 1.
+    pub probability: f32,
+    /// Cosine of the embeddings.
+    pub similarity: Similarity,
+    /// The stage that decided.
+    pub stage: Stage,
+    /// From the first image to the second, where verification found it.
+    pub transform: Option<Transform>,
+    /// Share of the smaller shown part: the larger of the two images' shares that the other shows, 0 to 1.
+    pub overlap: Option<f32>,
+    /// What the decision rests on.
+    pub evidence: Evidence,
+}
+
+/// What a decision rests on. Fields are `None` where the stage that measures them did not run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Evidence {
+    /// Least Hamming distance of the PDQ hashes over the eight dihedral variants, 0 to 256.
+    pub pdq_distance: Option<u32>,
+    /// Share of the first image's area that the second shows.
+    pub overlap_a: Option<f32>,
+    /// Share of the second image's area that the first shows.
+    pub overlap_b: Option<f32>,
+    /// Keypoint pairs that obey the warp.
+    pub inliers: Option<u32>,
+    /// Textured tiles that agree under the warp.
+    pub tiles_agreeing: Option<u32>,
+    /// Tiles that disagree.
+    pub tiles_disagreeing: Option<u32>,
+    /// Mean correlation of the agreeing tiles.
+    pub correlation: Option<f32>,
+    /// Root mean square of the displacement that the warp leaves unexplained, pixels of the preview.
+    pub displacement: Option<f32>,
+    /// Where the images differ, boxes in the first image, largest first.
+    pub changed: Vec<Region>,
+    /// Why the class is no stronger than it is, where a gate held it back.
+    pub held_back: Option<Gate>,
+}
+
+/// A gate that held a match back, or refused it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Flat, tiny or featureless: only equal bytes or pixels count.
+    Featureless,
+    /// Text-like images have to agree in every tile: two fillings of one form are not copies.
+    TextLike,
+    /// Same camera, another moment: a burst.
+    Burst,
+    /// Verification did not run.
+    Unverified,
+    /// No warp explains the pair well enough.
+    NoWarp,
+}
+
+impl Gate {
+    /// The gate as a clause for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Featureless => "too little in the image to tell copies by looks",
+            Self::TextLike => "text differs in places: perhaps another filling of one form",
+            Self::Burst => "same camera at another moment",
+            Self::Unverified => "not verified",
+            Self::NoWarp => "no single warp explains both images",
+        }
+    }
+}

@@ -50,8 +50,12 @@ impl Plane {
         Self::new(image.width() as usize, image.height() as usize, data)
     }
 
-    /// Half the size by averaging 2×2 pixels; an odd last row or column is dropped.
+    /// Half the size by averaging 2×2 pixels; an odd last row or column is dropped. A single row or column is left
+    /// as it is.
     pub(super) fn halved(&self) -> Self {
+        if self.width < 2 || self.height < 2 {
+            return self.clone();
+        }
         let (width, height) = (self.width / 2, self.height / 2);
         let mut data = Vec::with_capacity(width * height);
         for y in 0..height {

@@ -1,0 +1,217 @@
+//! The decision about one pair: bytes, pixels, descriptors, verification, class, probability.
+
+use super::calibration::Calibration;
+use super::{Evidence, Gate, Match};
+use crate::types::{ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage};
+use crate::vision::verify::{Alignment, Verification};
+
+/// Decides about pairs. Plain data; cheap to make.
+#[derive(Debug, Clone, Default)]
+pub struct Cascade {
+    calibration: Calibration,
+}
+
+/// Agreement from which a whole frame counts as unedited.
+const WHOLE_AGREEMENT: f32 = 0.97;
+/// Share of either image that a whole frame must show.
+const WHOLE_OVERLAP: f32 = 0.97;
+/// Agreement that text-like images need.
+const TEXT_AGREEMENT: f32 = 0.985;
+
+impl Cascade {
+    /// A cascade with the given calibration.
+    #[must_use]
+    pub fn new(calibration: Calibration) -> Self {
+        Self { calibration }
+    }
+
+    /// The calibration in use.
+    #[must_use]
+    pub fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
+    /// Whether the images are worth verifying: not settled by bytes or pixels, not featureless, and close by
+    /// embedding or by PDQ. `variants` are the eight PDQ hashes of `a`.
+    #[must_use]
+    pub fn wants_verification(&self, a: &Fingerprint, variants: &[PdqHash; 8], b: &Fingerprint) -> bool {
+        a.content_hash != b.content_hash
+            && a.pixel_hash != b.pixel_hash
+            && !self.is_tiny(a)
+            && !self.is_tiny(b)
+            && self.is_candidate(a, variants, b)
+    }
+
+    /// Judges a pair; `None` when it is no match at all. The transform of the answer leads from `a` to `b`.
+    #[must_use]
+    pub fn judge(
+        &self,
+        a: &Fingerprint,
+        variants: &[PdqHash; 8],
+        b: &Fingerprint,
+        verification: Option<&Verification>,
+    ) -> Option<Match> {
+        let similarity = a.embedding.similarity(&b.embedding);
+        if a.content_hash == b.content_hash {
+            return Some(Match::exact(MatchClass::Identical, Stage::Bytes));
+        }
+        if a.pixel_hash == b.pixel_hash {
+            return Some(Match::exact(MatchClass::SamePixels, Stage::Pixels));
+        }
+        if self.is_tiny(a) || self.is_tiny(b) || !self.is_candidate(a, variants, b) {
+            return None;
+        }
+        let pdq_distance = self.pdq_distance(a, variants, b);
+        match verification {
+            None => Some(self.unverified(similarity, pdq_distance, Gate::Unverified)),
+            Some(v) if v.featureless => None,
+            Some(v) => Some(match &v.alignment {
+                None => self.unverified(similarity, pdq_distance, Gate::NoWarp),
+                Some(alignment) => {
+                    let mut found = self.verified(similarity, v, alignment);
+                    found.evidence.pdq_distance = pdq_distance;
+                    if found.class > MatchClass::Similar
+                        && another_moment(&a.exif, &b.exif)
+                        && !explains_every_tile(alignment)
+                    {
+                        found.hold_back(Gate::Burst);
+                    }
+                    found
+                }
+            }),
+        }
+    }
+
+    fn is_tiny(&self, image: &Fingerprint) -> bool {
+        image.width.min(image.height) < self.calibration.min_side
+    }
+
+    fn is_candidate(&self, a: &Fingerprint, variants: &[PdqHash; 8], b: &Fingerprint) -> bool {
+        let near = self
+            .pdq_distance(a, variants, b)
+            .is_some_and(|d| d <= self.calibration.pdq_radius);
+        near || a.embedding.similarity(&b.embedding).get() >= self.calibration.min_similarity
+    }
+
+    /// Least distance over the variants; `None` where a hash is of too low a quality to mean anything.
+    fn pdq_distance(&self, a: &Fingerprint, variants: &[PdqHash; 8], b: &Fingerprint) -> Option<u32> {
+        if a.pdq_quality.min(b.pdq_quality) < self.calibration.min_pdq_quality {
+            return None;
+        }
+        variants.iter().map(|variant| variant.hamming(&b.pdq)).min()
+    }
+
+    fn unverified(&self, similarity: Similarity, pdq_distance: Option<u32>, gate: Gate) -> Match {
+        let by_pdq = pdq_distance.is_some_and(|d| d <= self.calibration.pdq_radius);
+        let probability = match gate {
+            // Verification looked and found nothing: that is evidence too.
+            Gate::NoWarp => 0.1 * self.calibration.unverified(similarity, pdq_distance),
+            _ => self.calibration.unverified(similarity, pdq_distance),
+        };
+        Match {
+            class: MatchClass::Similar,
+            probability,
+            similarity,
+            stage: if by_pdq { Stage::Pdq } else { Stage::Embedding },
+            transform: None,
+            overlap: None,
+            evidence: Evidence {
+                pdq_distance,
+                held_back: Some(gate),
+                ..Evidence::default()
+            },
+        }
+    }
+
+    fn verified(&self, similarity: Similarity, verification: &Verification, alignment: &Alignment) -> Match {
+        let probability = self.calibration.verified(alignment);
+        let class = if is_whole_frame(alignment) {
+            MatchClass::NearIdentical
+        } else {
+            MatchClass::Edited
+        };
+        let mut found = Match {
+            class,
+            probability,
+            similarity,
+            stage: Stage::Verification,
+            transform: Some(alignment.transform),
+            overlap: Some(alignment.overlap_a.max(alignment.overlap_b)),
+            evidence: Evidence {
+                pdq_distance: None,
+                overlap_a: Some(alignment.overlap_a),
+                overlap_b: Some(alignment.overlap_b),
+                inliers: Some(alignment.inliers),
+                tiles_agreeing: Some(alignment.agreeing),
+                tiles_disagreeing: Some(alignment.disagreeing),
+                correlation: Some(alignment.correlation),
+                displacement: Some(alignment.displacement),
+                changed: alignment.changed.clone(),
+                held_back: None,
+            },
+        };
+        if probability < self.calibration.min_probability {
+            found.hold_back(Gate::NoWarp);
+        } else if verification.text_like && alignment.agreement() < TEXT_AGREEMENT {
+            found.hold_back(Gate::TextLike);
+        }
+        found
+    }
+}
+
+impl Match {
+    fn exact(class: MatchClass, stage: Stage) -> Self {
+        Self {
+            class,
+            probability: 1.0,
+            similarity: Similarity::ONE,
+            stage,
+            transform: Some(crate::types::Transform::IDENTITY),
+            overlap: Some(1.0),
+            evidence: Evidence::default(),
+        }
+    }
+
+    /// Lowers the class to `similar`, with the reason; the probability says no more than the gate allows.
+    fn hold_back(&mut self, gate: Gate) {
+        self.class = MatchClass::Similar;
+        self.evidence.held_back = Some(gate);
+        if matches!(gate, Gate::TextLike | Gate::Burst) {
+            self.probability = self.probability.min(0.5);
+        }
+    }
+}
+
+/// Whole frame: resized, recompressed, slightly toned, turned by a right angle or mirrored, and nothing else.
+fn is_whole_frame(alignment: &Alignment) -> bool {
+    let turn = alignment.transform.rotation.rem_euclid(90.0);
+    let upright = turn.min(90.0 - turn) <= 1.5;
+    let toned = !(0.7..=1.45).contains(&alignment.gain)
+        || (alignment.offset + 128.0 * (alignment.gain - 1.0)).abs() > 40.0
+        || !(0.6..=1.6).contains(&alignment.saturation)
+        || alignment.colour_residual > 10.0;
+    alignment.overlap_a >= WHOLE_OVERLAP
+        && alignment.overlap_b >= WHOLE_OVERLAP
+        && upright
+        && alignment.distortion <= 1.1
+        && !toned
+        && alignment.agreement() >= WHOLE_AGREEMENT
+}
+
+/// Same camera, and the shutter fell at another time.
+fn another_moment(a: &ExifSummary, b: &ExifSummary) -> bool {
+    let same_camera = a.camera.is_some() && a.camera == b.camera;
+    let moments = a.taken.zip(b.taken);
+    same_camera
+        && moments.is_some_and(|(x, y)| {
+            x != y || (a.taken_centis != b.taken_centis && a.taken_centis != 0 && b.taken_centis != 0)
+        })
+}
+
+/// One warp to half a pixel and shared fine detail, nearly everywhere: no second exposure does that.
+fn explains_every_tile(alignment: &Alignment) -> bool {
+    alignment.agreement() >= 0.99
+        && alignment.displacement <= 0.2
+        && alignment.displacement_high <= 0.4
+        && alignment.fine_correlation >= 0.9
+}
