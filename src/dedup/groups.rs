@@ -167,7 +167,12 @@ mod tests {
         let all = [(0, 1), (1, 2), (0, 2)].map(|(a, b)| edge(a, b, MatchClass::NearIdentical));
         let groups = group(&images, &all, MatchClass::Edited, &KeepPolicy::default());
         assert_eq!(groups[0].keeper, 1);
-        let groups = group(&images, &all[..2], MatchClass::Edited, &"path".parse().expect("a policy"));
+        let groups = group(
+            &images,
+            &all[..2],
+            MatchClass::Edited,
+            &"path".parse().expect("a policy"),
+        );
         assert_eq!(groups[0].keeper, 1, "only b matches both others");
         assert!(group(&images, &all, MatchClass::SamePixels, &KeepPolicy::default()).is_empty());
     }
@@ -189,7 +194,10 @@ mod tests {
             (10, 11),
             (11, 8),
         ];
-        let edges: Vec<Edge> = pairs.iter().map(|&(a, b)| edge(a, b, MatchClass::Edited)).collect();
+        let edges: Vec<Edge> = pairs
+            .iter()
+            .map(|&(a, b)| edge(a, b, MatchClass::Edited))
+            .collect();
         let expected = named(
             &images,
             &group(&images, &edges, MatchClass::Edited, &KeepPolicy::default()),

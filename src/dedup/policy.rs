@@ -166,7 +166,10 @@ mod tests {
         assert_eq!(best("newest"), "large");
         assert_eq!(best("shortest-path,path"), "heavy");
         assert!("biggest".parse::<KeepPolicy>().is_err() && "".parse::<KeepPolicy>().is_err());
-        assert_eq!(KeepPolicy::default().to_string().parse(), Ok(KeepPolicy::default()));
+        assert_eq!(
+            KeepPolicy::default().to_string().parse(),
+            Ok(KeepPolicy::default())
+        );
     }
 
     #[test]

@@ -68,6 +68,10 @@ mod tests {
         // 0 and 1 differ in one bit a byte; 0 turned is 2; image 3 is of poor quality.
         assert_eq!(pdq_join(&images, 32, 50), [(0, 1), (0, 2)]);
         assert_eq!(pdq_join(&images, 31, 50), [(0, 2)]);
-        assert_eq!(pdq_join(&images, 0, 0), [(0, 2), (0, 3), (2, 3)].to_vec());
+        assert_eq!(
+            pdq_join(&images, 0, 0),
+            [(0, 2), (0, 3)],
+            "variants of the first, base of the second"
+        );
     }
 }

@@ -49,8 +49,14 @@ struct Test {
 static TESTS: LazyLock<Vec<Test>> = LazyLock::new(|| {
     let mut tests = Vec::with_capacity(246);
     for (side, channels) in [
-        (2, [Channel::Brightness, Channel::Along, Channel::Across].as_slice()),
-        (3, [Channel::Brightness, Channel::Along, Channel::Across].as_slice()),
+        (
+            2,
+            [Channel::Brightness, Channel::Along, Channel::Across].as_slice(),
+        ),
+        (
+            3,
+            [Channel::Brightness, Channel::Along, Channel::Across].as_slice(),
+        ),
         (4, [Channel::Brightness].as_slice()),
     ] {
         for &channel in channels {

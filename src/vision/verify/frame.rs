@@ -70,7 +70,9 @@ impl View {
         for y in 0..SIDE {
             for x in 0..SIDE {
                 let relative = |v: usize| (v as f64 + 0.5) / SIDE as f64;
-                let [u, v] = way.apply([relative(x), relative(y)]).map(|p| (p * SIDE as f64) as usize);
+                let [u, v] = way
+                    .apply([relative(x), relative(y)])
+                    .map(|p| (p * SIDE as f64) as usize);
                 sum += self.pixels[y * SIDE + x] * other.pixels[v * SIDE + u];
             }
         }
@@ -120,8 +122,6 @@ fn inside(luma: &Plane) -> [f32; 4] {
     let bottom = (0..h * 2 / 5).find(|&y| !plain_row(h - 1 - y)).unwrap_or(0);
     let plain_column = |x: usize| plain(&mut (top..h - bottom).map(|y| luma.data[y * w + x]));
     let left = (0..w * 2 / 5).find(|&x| !plain_column(x)).unwrap_or(0);
-    let right = (0..w * 2 / 5)
-        .find(|&x| !plain_column(w - 1 - x))
-        .unwrap_or(0);
+    let right = (0..w * 2 / 5).find(|&x| !plain_column(w - 1 - x)).unwrap_or(0);
     [left as f32, (w - right) as f32, top as f32, (h - bottom) as f32]
 }

@@ -211,7 +211,10 @@ impl Candidate {
     fn transform(&self, a: &Features, b: &Features) -> Transform {
         let relative = Affine::scaling(f64::from(a.width), f64::from(a.height))
             .then(&self.map)
-            .then(&Affine::scaling(1.0 / f64::from(b.width), 1.0 / f64::from(b.height)));
+            .then(&Affine::scaling(
+                1.0 / f64::from(b.width),
+                1.0 / f64::from(b.height),
+            ));
         Transform {
             matrix: relative.0,
             rotation: self.map.rotation() as f32,
@@ -238,12 +241,7 @@ impl Candidate {
                     corner(tile.bounds[0], tile.bounds[2]),
                     corner(tile.bounds[1], tile.bounds[3]),
                 );
-                let there = [
-                    p[0].min(q[0]),
-                    p[0].max(q[0]),
-                    p[1].min(q[1]),
-                    p[1].max(q[1]),
-                ];
+                let there = [p[0].min(q[0]), p[0].max(q[0]), p[1].min(q[1]), p[1].max(q[1])];
                 [0, 1].map(|c| [a.chroma[c].mean(bounds), b.chroma[c].mean(there)])
             })
             .collect();
@@ -367,7 +365,11 @@ fn tone(tiles: &[Tile]) -> (f32, f32) {
         let (mx, my) = (mean(0), mean(1));
         let xx: f32 = points.iter().map(|p| (p[0] - mx).powi(2)).sum();
         let xy: f32 = points.iter().map(|p| (p[0] - mx) * (p[1] - my)).sum();
-        let gain = if xx > 25.0 * n { (xy / xx).clamp(-3.0, 3.0) } else { 1.0 };
+        let gain = if xx > 25.0 * n {
+            (xy / xx).clamp(-3.0, 3.0)
+        } else {
+            1.0
+        };
         fit = (gain, my - gain * mx);
         points.retain(|p| (p[1] - fit.0 * p[0] - fit.1).abs() < TONE);
     }
@@ -385,11 +387,15 @@ pub(super) fn judge(tile: &Tile, (gain, offset): (f32, f32)) -> Verdict {
             Verdict::Disagrees
         };
     }
-    let left = tile.spread_target.max(spread_source)
-        * (1.0 - tile.correlation * tile.correlation).max(0.0).sqrt();
+    let left =
+        tile.spread_target.max(spread_source) * (1.0 - tile.correlation * tile.correlation).max(0.0).sqrt();
     let fits = tile.correlation >= AGREES || (tile.correlation > 0.3 && left <= NOISE);
     let still = tile.displacement().is_none_or(|[x, y]| x.hypot(y) <= MOVED);
-    if fits && still { Verdict::Agrees } else { Verdict::Disagrees }
+    if fits && still {
+        Verdict::Agrees
+    } else {
+        Verdict::Disagrees
+    }
 }
 
 /// Shares of the area of A and of B that the other shows.

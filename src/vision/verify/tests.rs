@@ -10,7 +10,10 @@ struct Dice(u64);
 
 impl Dice {
     fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let x = (self.0 >> 33) as u32;
         x ^ x >> 15
     }
@@ -53,7 +56,12 @@ fn preview(image: &RgbImage) -> RgbImage {
         return image.clone();
     }
     let side = |s: u32| (s * 400 / long).max(1);
-    imageops::resize(image, side(image.width()), side(image.height()), FilterType::Triangle)
+    imageops::resize(
+        image,
+        side(image.width()),
+        side(image.height()),
+        FilterType::Triangle,
+    )
 }
 
 fn jpeg(image: &RgbImage, quality: u8) -> RgbImage {
@@ -61,7 +69,9 @@ fn jpeg(image: &RgbImage, quality: u8) -> RgbImage {
     image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, quality)
         .encode_image(image)
         .expect("a small RGB image encodes");
-    image::load_from_memory(&bytes).expect("what was just encoded decodes").to_rgb8()
+    image::load_from_memory(&bytes)
+        .expect("what was just encoded decodes")
+        .to_rgb8()
 }
 
 fn compare(a: &RgbImage, b: &RgbImage) -> Verification {
@@ -69,7 +79,9 @@ fn compare(a: &RgbImage, b: &RgbImage) -> Verification {
 }
 
 fn aligned(name: &str, a: &RgbImage, b: &RgbImage) -> Alignment {
-    compare(a, b).alignment.unwrap_or_else(|| panic!("{name}: no alignment"))
+    compare(a, b)
+        .alignment
+        .unwrap_or_else(|| panic!("{name}: no alignment"))
 }
 
 #[track_caller]
@@ -100,8 +112,14 @@ fn whole_frames_align_under_resize_and_recompression() {
     ];
     for (name, b) in cases {
         let found = assert_copy(name, &a, &b, 0.97);
-        assert!(found.overlap_a > 0.98 && found.overlap_b > 0.98, "{name}: {found:#?}");
-        assert!(!found.transform.mirrored && found.transform.rotation.abs() < 0.5, "{name}: {found:#?}");
+        assert!(
+            found.overlap_a > 0.98 && found.overlap_b > 0.98,
+            "{name}: {found:#?}"
+        );
+        assert!(
+            !found.transform.mirrored && found.transform.rotation.abs() < 0.5,
+            "{name}: {found:#?}"
+        );
     }
 }
 
@@ -114,7 +132,12 @@ fn the_eight_ways_are_told_apart() {
         ("rot 270 clockwise", imageops::rotate270(&a), 90.0, false),
         ("mirror", imageops::flip_horizontal(&a), 0.0, true),
         ("upside down mirror", imageops::flip_vertical(&a), 180.0, true),
-        ("transpose", imageops::rotate90(&imageops::flip_horizontal(&a)), -90.0, true),
+        (
+            "transpose",
+            imageops::rotate90(&imageops::flip_horizontal(&a)),
+            -90.0,
+            true,
+        ),
     ] {
         let found = assert_copy(name, &a, &b, 0.97);
         let turn = (found.transform.rotation - rotation).rem_euclid(360.0);
@@ -134,7 +157,10 @@ fn crops_are_found_with_their_share() {
         let b = imageops::crop_imm(&a, x, y, w, h).to_image();
         let found = assert_copy(name, &a, &b, 0.9);
         let share = (w * h) as f32 / (640.0 * 480.0);
-        assert!((found.overlap_a - share).abs() < 0.03 && found.overlap_b > 0.95, "{name}: {found:#?}");
+        assert!(
+            (found.overlap_a - share).abs() < 0.03 && found.overlap_b > 0.95,
+            "{name}: {found:#?}"
+        );
         let back = assert_copy(name, &b, &a, 0.9);
         assert!((back.overlap_b - share).abs() < 0.03, "{name}: {back:#?}");
         let mirrored = imageops::flip_horizontal(&b);
@@ -151,7 +177,10 @@ fn pastes_are_found_within_another_picture() {
         imageops::replace(&mut b, &small, 40, 30);
         let found = assert_copy(name, &a, &b, 0.85);
         let share = (side * side * 3 / 4) as f32 / (640.0 * 480.0);
-        assert!((found.overlap_b - share).abs() < 0.03 && found.overlap_a > 0.95, "{name}: {found:#?}");
+        assert!(
+            (found.overlap_b - share).abs() < 0.03 && found.overlap_a > 0.95,
+            "{name}: {found:#?}"
+        );
     }
 }
 
@@ -165,13 +194,20 @@ fn borders_and_overlays_leave_the_rest_in_agreement() {
     let mut overlaid = a.clone();
     for y in 150..330 {
         for x in 200..440 {
-            overlaid.put_pixel(x, y, Rgb([if (x / 9 + y / 13) % 2 == 0 { 255 } else { 0 }, 40, 90]));
+            overlaid.put_pixel(
+                x,
+                y,
+                Rgb([if (x / 9 + y / 13) % 2 == 0 { 255 } else { 0 }, 40, 90]),
+            );
         }
     }
     let found = assert_copy("overlay", &a, &overlaid, 0.75);
     let region = found.changed.first().expect("the overlay is a changed region");
     let centre = [region.x + region.width / 2.0, region.y + region.height / 2.0];
-    assert!((centre[0] - 0.5).abs() < 0.05 && (centre[1] - 0.5).abs() < 0.05, "{found:#?}");
+    assert!(
+        (centre[0] - 0.5).abs() < 0.05 && (centre[1] - 0.5).abs() < 0.05,
+        "{found:#?}"
+    );
 }
 
 #[test]
@@ -190,7 +226,10 @@ fn free_rotation_is_found() {
 #[test]
 fn different_pictures_of_one_kind_do_not_agree() {
     for seed in 0..6 {
-        let (a, b) = (dead_leaves(100 + seed, 400, 300), dead_leaves(200 + seed, 400, 300));
+        let (a, b) = (
+            dead_leaves(100 + seed, 400, 300),
+            dead_leaves(200 + seed, 400, 300),
+        );
         if let Some(found) = compare(&a, &b).alignment {
             assert!(found.agreement() < 0.35, "seed {seed}: {found:#?}");
         }
@@ -207,7 +246,13 @@ fn a_second_exposure_moves_locally() {
         let mut image = ground.clone();
         for (i, object) in objects.iter().enumerate() {
             let (x, y) = (i as i64 % 6 * 66 + 4, i as i64 / 6 * 74 + 4);
-            let shift = |dice: &mut Dice| if seed == 0 { 0 } else { i64::from(dice.below(13)) - 6 };
+            let shift = |dice: &mut Dice| {
+                if seed == 0 {
+                    0
+                } else {
+                    i64::from(dice.below(13)) - 6
+                }
+            };
             imageops::replace(&mut image, object, x + shift(&mut dice), y + shift(&mut dice));
         }
         image
@@ -250,7 +295,10 @@ fn two_fillings_of_one_form_disagree_where_they_were_filled_in() {
     let found = compare(&a, &b);
     assert!(found.text_like);
     let found = found.alignment.expect("the forms align");
-    assert!(found.agreement() < 0.93 && !found.changed.is_empty(), "{found:#?}");
+    assert!(
+        found.agreement() < 0.93 && !found.changed.is_empty(),
+        "{found:#?}"
+    );
 }
 
 #[test]
@@ -260,7 +308,11 @@ fn low_texture_aligns_as_a_whole_and_flat_proves_nothing() {
         let v = 120.0 + 70.0 * y + 40.0 * (5.0 * x + 3.0 * y * y).sin();
         Rgb([v as u8, (v * 0.9) as u8, 200])
     });
-    let found = aligned("sky", &sky, &jpeg(&imageops::resize(&sky, 300, 225, FilterType::Triangle), 50));
+    let found = aligned(
+        "sky",
+        &sky,
+        &jpeg(&imageops::resize(&sky, 300, 225, FilterType::Triangle), 50),
+    );
     assert!(found.agreement() > 0.9, "{found:#?}");
 
     let flat = RgbImage::from_pixel(400, 300, Rgb([90, 90, 90]));
@@ -285,6 +337,9 @@ fn the_answer_repeats_and_turns_round() {
     let back = aligned("back", &b, &a).transform;
     for p in [[0.3, 0.4], [0.6, 0.5]] {
         let q = back.apply(there.apply(p));
-        assert!((q[0] - p[0]).abs() < 0.01 && (q[1] - p[1]).abs() < 0.01, "{p:?} {q:?}");
+        assert!(
+            (q[0] - p[0]).abs() < 0.01 && (q[1] - p[1]).abs() < 0.01,
+            "{p:?} {q:?}"
+        );
     }
 }

@@ -323,7 +323,11 @@ pub(super) fn refine(map: &Affine, tiles: &[Tile], size: [usize; 2], freedom: Fr
         let cut = (4.0 * misfits[misfits.len() / 2]).clamp(0.2, limit);
         for (tile, weight) in &mut votes {
             let ratio = misfit(tile) / cut;
-            let tukey = if ratio < 1.0 { (1.0 - ratio * ratio).powi(2) } else { 0.0 };
+            let tukey = if ratio < 1.0 {
+                (1.0 - ratio * ratio).powi(2)
+            } else {
+                0.0
+            };
             *weight = f64::from(tile.correlation * tile.correlation) * tukey;
         }
     }
