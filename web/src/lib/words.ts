@@ -1,0 +1,155 @@
+/** Numbers and findings in plain words. */
+
+import type { Match, MatchClass, OnDuplicate, Stage, Transform, UploadStatus } from './api';
+
+export const CLASS_NAME: Record<MatchClass, string> = {
+  identical: 'Identical',
+  same_pixels: 'Same pixels',
+  near_identical: 'Near-identical',
+  edited: 'Edited',
+  similar: 'Similar',
+};
+
+export const CLASS_MEANING: Record<MatchClass, string> = {
+  identical: 'The two files are the same, byte for byte.',
+  same_pixels: 'The pictures are the same, pixel for pixel. Only the files differ, in format or metadata.',
+  near_identical: 'The whole picture is the same: resized, saved again, slightly toned, turned or mirrored.',
+  edited: 'One is an altered copy or a part of the other: a crop, a text, a frame, a filter.',
+  similar: 'They look alike, but nothing shows that one is a copy. Decide by eye.',
+};
+
+export const STAGE_NAME: Record<Stage, string> = {
+  bytes: 'file contents',
+  pixels: 'decoded pixels',
+  pdq: 'perceptual hash',
+  embedding: 'neural network',
+  verification: 'geometric check',
+};
+
+const STAGE_SENTENCE: Record<Stage, string> = {
+  bytes: 'Decided by comparing the files.',
+  pixels: 'Decided by comparing the decoded pixels.',
+  pdq: 'Decided by the perceptual hash of the whole picture.',
+  embedding: 'Decided by how alike the network finds them; their details were not matched.',
+  verification: 'Decided by laying one picture over the other and comparing the details.',
+};
+
+/** What became of an uploaded file, in a word; `matched` when an image of the collection is a duplicate of it. */
+export function statusName(status: UploadStatus, matched: boolean): string {
+  switch (status) {
+    case 'created':
+      return matched ? 'Added, is a duplicate' : 'Added';
+    case 'duplicate':
+      return 'Already here';
+    case 'linked':
+      return 'Linked, not stored';
+    case 'rejected':
+      return 'Skipped, is a duplicate';
+    case 'failed':
+      return 'Refused';
+  }
+}
+
+export const ON_DUPLICATE_NAME: Record<OnDuplicate, string> = {
+  store: 'add them, and say so',
+  link: 'skip them, link to the original',
+  reject: 'skip them',
+};
+
+/** A probability; never rounded up to a certainty. */
+export function percent(share: number): string {
+  if (!Number.isFinite(share)) return 'unknown';
+  if (share >= 1) return '100 %';
+  if (share > 0.999) return '> 99.9 %';
+  if (share > 0.99) return `${(Math.floor(share * 1000) / 10).toFixed(1)} %`;
+  return `${Math.floor(Math.max(0, share) * 100)} %`;
+}
+
+export function similarity(cosine: number): string {
+  return Number.isFinite(cosine) ? cosine.toFixed(3) : 'unknown';
+}
+
+export function bytes(size: number): string {
+  if (size < 1000) return `${size} bytes`;
+  const units = ['kB', 'MB', 'GB', 'TB'];
+  let value = size / 1000;
+  let unit = 0;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
+}
+
+const NUMBERS = new Intl.NumberFormat('en');
+
+export function count(number: number, one: string, many = `${one}s`): string {
+  return `${NUMBERS.format(number)} ${number === 1 ? one : many}`;
+}
+
+export function number(value: number): string {
+  return NUMBERS.format(value);
+}
+
+const DATES = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'short' });
+
+export function date(text: string): string {
+  const parsed = new Date(text);
+  return Number.isNaN(parsed.getTime()) ? text : DATES.format(parsed);
+}
+
+/** What was done to one picture to get the other; empty when nothing but the size is known. */
+export function transformWords({ rotation, scale, mirrored }: Transform): string[] {
+  const words: string[] = [];
+  if (mirrored) words.push('mirrored');
+  const turn = Math.round(rotation);
+  if (Math.abs(turn) >= 1) {
+    const side = Math.abs(turn) === 180 ? '' : turn > 0 ? ' anticlockwise' : ' clockwise';
+    words.push(`turned by ${Math.abs(turn)}°${side}`);
+  }
+  if (Number.isFinite(scale) && scale > 0 && Math.abs(scale - 1) > 0.02) {
+    words.push(scale < 1 ? `shown at ${Math.round(scale * 100)} % of the size` : `shown ${scaleUp(scale)} as large`);
+  }
+  return words;
+}
+
+function scaleUp(scale: number): string {
+  return `${scale < 10 ? scale.toFixed(1).replace(/\.0$/, '') : Math.round(scale)} times`;
+}
+
+/** Why two pictures match, sentence by sentence. */
+export function explain(match: Match): string[] {
+  const sentences = [CLASS_MEANING[match.class] ?? 'They match.'];
+  if (match.transform && match.class !== 'identical' && match.class !== 'same_pixels') {
+    const words = transformWords(match.transform);
+    if (words.length > 0) sentences.push(`The match is ${join(words)}.`);
+  }
+  if (match.overlap !== null && match.overlap !== undefined && match.class === 'edited') {
+    sentences.push(`About ${percent(match.overlap)} of the picture is in both.`);
+  }
+  sentences.push(STAGE_SENTENCE[match.stage] ?? '');
+  return sentences.filter((sentence) => sentence !== '');
+}
+
+function join(words: readonly string[]): string {
+  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
+}
+
+/** A key of an evidence document as a label: `tile_agreement` → `Tile agreement`. */
+export function label(key: string): string {
+  const text = key.replaceAll('_', ' ').trim();
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** The part of an evidence document that reads as label and value; nested documents stay in the API. */
+export function facts(evidence: Record<string, unknown> | null | undefined): [label: string, value: string][] {
+  return Object.entries(evidence ?? {}).flatMap(([key, value]): [string, string][] => {
+    if (typeof value === 'number' && Number.isFinite(value)) {
+      return [[label(key), Number.isInteger(value) ? number(value) : value.toFixed(3)]];
+    }
+    if (typeof value === 'string' && value !== '') return [[label(key), value]];
+    if (typeof value === 'boolean') return [[label(key), value ? 'yes' : 'no']];
+    if (Array.isArray(value) && value.length > 0) return [[label(key), count(value.length, 'entry', 'entries')]];
+    return [];
+  });
+}
