@@ -64,6 +64,29 @@ export interface Region {
   height: number;
 }
 
+/** What a decision rests on; members that were not measured are absent. */
+export interface Evidence {
+  /** Least Hamming distance of the perceptual hashes, 0 to 256. */
+  pdq_distance?: number;
+  /** Share of the first picture that the second shows, 0 to 1. */
+  overlap_a?: number;
+  /** Share of the second picture that the first shows, 0 to 1. */
+  overlap_b?: number;
+  /** Details that lie where the transform puts them. */
+  inliers?: number;
+  tiles_agreeing?: number;
+  tiles_disagreeing?: number;
+  /** Mean correlation of the agreeing tiles. */
+  correlation?: number;
+  /** What the transform leaves unexplained, in pixels of the thumbnail. */
+  displacement?: number;
+  /** Where the pictures differ: boxes in the first one. */
+  changed?: Region[];
+  /** Why the class is no stronger. */
+  held_back?: string;
+  [other: string]: unknown;
+}
+
 export interface Match {
   id: string;
   name: string;
@@ -76,7 +99,7 @@ export interface Match {
   transform: Transform | null;
   /** Share of the smaller picture that the other one shows, 0 to 1. */
   overlap: number | null;
-  evidence: Record<string, unknown> | null;
+  evidence: Evidence;
   image: Image;
 }
 
@@ -84,6 +107,7 @@ export interface Match {
 export interface Problem {
   title?: string;
   detail?: string;
+  status?: number;
 }
 
 export interface Uploaded {
@@ -106,6 +130,17 @@ export interface Group {
   keeper: Image;
   /** Everything that matches the keeper, which is not among them. */
   members: Match[];
+}
+
+export interface GroupPage extends Page<Group> {
+  /** Number of groups in all. */
+  total: number;
+  /** Images whose matches have been looked for. */
+  checked: number;
+  /** Images in the collection. */
+  images: number;
+  /** Whether all have been checked; if not, groups may still be missing. */
+  complete: boolean;
 }
 
 export interface Page<T> {
@@ -339,13 +374,13 @@ export async function listGroups(
   collection: string,
   level: Level,
   cursor: string | null,
-  signal?: AbortSignal,
-): Promise<Page<Group>> {
-  const page = await call<{ groups: Group[]; next?: string | null }>(`${of(collection)}/groups`, {
-    query: { level, cursor: cursor ?? undefined },
-    signal,
-  });
-  return { items: page.groups, next: page.next ?? null };
+  limit: number,
+): Promise<GroupPage> {
+  const { groups, next, ...progress } = await call<{ groups: Group[] } & Omit<GroupPage, 'items'>>(
+    `${of(collection)}/groups`,
+    { query: { level, cursor: cursor ?? undefined, limit } },
+  );
+  return { items: groups, next: next ?? null, ...progress };
 }
 
 export function resolveGroup(collection: string, group: string, resolution: Resolution): Promise<unknown> {

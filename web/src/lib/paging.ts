@@ -100,6 +100,38 @@ export class Pager<T extends Keyed> {
     await this.next();
   }
 
+  /** Reads again as much as is there, and puts it in place at once; on failure everything stays as it was. */
+  async reload(): Promise<void> {
+    this.#epoch += 1;
+    const epoch = this.#epoch;
+    this.#pending = null;
+    this.loading = true;
+    this.#changed();
+    const wanted = this.items.length;
+    const items = new Map<string, T>();
+    let cursor: string | null = null;
+    try {
+      for (;;) {
+        const page: Page<T> = await this.#fetch(cursor);
+        if (epoch !== this.#epoch) return;
+        for (const item of page.items) if (!items.has(item.id)) items.set(item.id, item);
+        const last = page.next === null || page.next === cursor;
+        cursor = page.next;
+        if (!last && items.size < wanted) continue;
+        this.items = [...items.values()];
+        this.#seen = new Set(items.keys());
+        this.#cursor = cursor;
+        this.done = last;
+        this.error = null;
+        break;
+      }
+    } catch (error) {
+      if (epoch !== this.#epoch) return;
+      this.error = error instanceof Error ? error : new Error(String(error));
+    }
+    this.#settle();
+  }
+
   remove(ids: readonly string[]): void {
     const gone = new Set(ids);
     this.items = this.items.filter(({ id }) => !gone.has(id));

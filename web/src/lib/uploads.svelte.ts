@@ -4,7 +4,9 @@ import { ApiError, uploadImages, type OnDuplicate, type Uploaded } from './api';
 import { backOff, nextBatch } from './batches';
 import { catalogue, libraryOf } from './library.svelte';
 
+/** Requests at a time. */
 const REQUESTS = 2;
+/** Times a file is sent before its failure is final. */
 const TRIES = 6;
 
 export type Phase = 'waiting' | 'sending' | 'done';
@@ -15,6 +17,7 @@ export class Upload {
   readonly collection: string;
   phase: Phase = $state('waiting');
   verdict: Uploaded | null = $state.raw(null);
+  tries = 0;
 
   constructor(key: number, file: File, collection: string) {
     this.key = key;
@@ -45,7 +48,7 @@ class UploadQueue {
     const fresh = files.map((file) => new Upload((this.#key += 1), file, collection));
     this.list = [...this.list, ...fresh];
     this.#waiting.push(...fresh);
-    this.total += fresh.reduce((sum, { file }) => sum + file.size, 0);
+    this.total += bytesOf(fresh);
     this.#start();
   }
 
@@ -82,48 +85,50 @@ class UploadQueue {
 
   async #send(batch: Upload[], collection: string): Promise<void> {
     for (const upload of batch) upload.phase = 'sending';
-    const size = batch.reduce((sum, { file }) => sum + file.size, 0);
-    const before = { counted: 0 };
+    const size = bytesOf(batch);
+    let counted = 0;
     const count = (share: number): void => {
-      this.sent += share * size - before.counted;
-      before.counted = share * size;
+      this.sent += share * size - counted;
+      counted = share * size;
     };
-    for (let attempt = 1; ; attempt++) {
-      try {
-        const files = batch.map(({ file }) => file);
-        const verdicts = await uploadImages(collection, files, this.onDuplicate, count);
-        count(1);
-        this.#settle(batch, (index) => verdicts[index] ?? refused(batch[index], 'The service gave no verdict.'));
-        this.#refreshSoon(collection);
-        return;
-      } catch (error) {
-        count(0);
-        const status = error instanceof ApiError ? error.status : 0;
-        if (status === 413 && batch.length > 1) {
-          // Too large together: each file by itself.
-          for (const upload of batch) await this.#send([upload], collection);
-          return;
-        }
-        const later = status === 0 || status === 429 || status === 503;
-        if (later && attempt < TRIES) {
-          const wait = error instanceof ApiError ? error.retryAfter : null;
-          await new Promise((resolve) => setTimeout(resolve, backOff(attempt, wait)));
-          continue;
-        }
-        count(1);
-        const reason = error instanceof Error ? error.message : String(error);
-        this.#settle(batch, (index) => refused(batch[index], reason));
+    let verdicts: (Uploaded | undefined)[];
+    let wait: number | null = null;
+    try {
+      const files = batch.map(({ file }) => file);
+      verdicts = await uploadImages(collection, files, this.onDuplicate, count);
+      this.#refreshSoon(collection);
+    } catch (error) {
+      count(0);
+      const status = error instanceof ApiError ? error.status : 0;
+      if (status === 413 && batch.length > 1) {
+        // Too large together: each file by itself.
+        for (const upload of batch) await this.#send([upload], collection);
         return;
       }
+      wait = error instanceof ApiError ? error.retryAfter : null;
+      const reason = error instanceof Error ? error.message : String(error);
+      verdicts = batch.map(({ file }) => refused(file, reason, status));
     }
+    count(1);
+    const later = batch.filter((upload, index) => {
+      const verdict = verdicts[index] ?? refused(upload.file, 'The service gave no verdict.', -1);
+      upload.tries += 1;
+      if (isTransient(verdict) && upload.tries < TRIES) return true;
+      this.#settle(upload, verdict);
+      return false;
+    });
+    if (later.length === 0) return;
+    // Sending a file again is safe: the service knows it by its content.
+    this.sent -= bytesOf(later);
+    for (const upload of later) upload.phase = 'waiting';
+    await new Promise((resolve) => setTimeout(resolve, backOff(later[0]?.tries ?? 1, wait)));
+    this.#waiting.unshift(...later);
   }
 
-  #settle(batch: readonly Upload[], verdict: (index: number) => Uploaded): void {
-    batch.forEach((upload, index) => {
-      upload.verdict = verdict(index);
-      upload.phase = 'done';
-    });
-    this.finished += batch.length;
+  #settle(upload: Upload, verdict: Uploaded): void {
+    upload.verdict = verdict;
+    upload.phase = 'done';
+    this.finished += 1;
   }
 
   /** Shows what is new, at most about once a second. */
@@ -136,8 +141,17 @@ class UploadQueue {
   }
 }
 
-function refused(upload: Upload | undefined, reason: string): Uploaded {
-  return { name: upload?.file.name ?? '', id: null, status: 'failed', matches: [], error: { detail: reason } };
+function bytesOf(list: readonly Upload[]): number {
+  return list.reduce((sum, { file }) => sum + file.size, 0);
+}
+
+/** Whether another try may help: no answer came, or the service is short of something for the moment. */
+function isTransient({ status, error }: Uploaded): boolean {
+  return status === 'failed' && [0, 429, 503].includes(error?.status ?? -1);
+}
+
+function refused(file: File, reason: string, status: number): Uploaded {
+  return { name: file.name, id: null, status: 'failed', matches: [], error: { detail: reason, status } };
 }
 
 export const uploads = new UploadQueue();

@@ -1,6 +1,6 @@
 /** Lays the second picture of a match over the first one, with a CSS transform. */
 
-import type { Transform } from './api';
+import type { Match, Region, Transform } from './api';
 
 type Matrix = Transform['matrix'];
 
@@ -16,6 +16,48 @@ export function invert([a, b, c, d, e, f]: Matrix): Matrix | null {
     a / determinant,
     (c * d - a * f) / determinant,
   ];
+}
+
+type Point = readonly [x: number, y: number];
+
+const FRAME: readonly Point[] = [[0, 0], [1, 0], [1, 1], [0, 1]];
+
+/** Corners of a box, clockwise. */
+export function corners({ x, y, width, height }: Region): Point[] {
+  return FRAME.map(([u, v]) => [x + u * width, y + v * height]);
+}
+
+export function mapPoints([a, b, c, d, e, f]: Matrix, points: readonly Point[]): Point[] {
+  return points.map(([x, y]) => [a * x + b * y + c, d * x + e * y + f]);
+}
+
+/** Outlines to draw over a picture, in relative units. */
+export interface Outlines {
+  /** Where the pictures differ. */
+  changed: Point[][];
+  /** The part that the other picture shows; null when that is the whole. */
+  shared: Point[] | null;
+}
+
+/** Outlines for both pictures of a match. */
+export function outlines(match: Pick<Match, 'transform' | 'evidence'>): [first: Outlines, second: Outlines] {
+  const changed = (match.evidence?.changed ?? []).map(corners);
+  const matrix = match.transform?.matrix;
+  const back = matrix ? invert(matrix) : null;
+  return [
+    { changed, shared: back ? part(mapPoints(back, FRAME)) : null },
+    {
+      changed: matrix ? changed.map((box) => mapPoints(matrix, box)) : [],
+      shared: matrix ? part(mapPoints(matrix, FRAME)) : null,
+    },
+  ];
+}
+
+/** A frame, unless it holds the whole picture. */
+function part(frame: Point[]): Point[] | null {
+  const inside = ([x, y]: Point): boolean => x > 0.02 && x < 0.98 && y > -0.02 && y < 1.02;
+  const insideToo = ([x, y]: Point): boolean => y > 0.02 && y < 0.98 && x > -0.02 && x < 1.02;
+  return frame.some((point) => inside(point) || insideToo(point)) ? frame : null;
 }
 
 /**

@@ -127,8 +127,29 @@ export function explain(match: Match): string[] {
   if (match.overlap !== null && match.overlap !== undefined && match.class === 'edited') {
     sentences.push(`About ${percent(match.overlap)} of the picture is in both.`);
   }
-  sentences.push(STAGE_SENTENCE[match.stage] ?? '');
-  return sentences.filter((sentence) => sentence !== '');
+  return [...sentences, ...evidenceSentences(match), STAGE_SENTENCE[match.stage] ?? ''].filter(Boolean);
+}
+
+/** The one sentence that says most, for where there is little room. */
+export function brief(match: Match): string {
+  const [meaning = '', ...rest] = explain(match);
+  const transform = rest.find((sentence) => sentence.startsWith('The match is'));
+  return transform ? `${meaning} ${transform}` : meaning;
+}
+
+function evidenceSentences({ class: strength, evidence }: Match): string[] {
+  const { tiles_agreeing: agreeing, tiles_disagreeing: disagreeing, inliers, changed, held_back } = evidence ?? {};
+  const sentences: string[] = [];
+  if (strength === 'identical' || strength === 'same_pixels') return sentences;
+  if (inliers) sentences.push(`${count(inliers, 'detail lies', 'details lie')} where they should.`);
+  if (agreeing !== undefined && disagreeing !== undefined && agreeing + disagreeing > 0) {
+    sentences.push(`${number(agreeing)} of ${count(agreeing + disagreeing, 'compared part')} agree.`);
+  }
+  if (changed && changed.length > 0) {
+    sentences.push(`They differ in ${count(changed.length, 'place')}, which the marks show.`);
+  }
+  if (held_back) sentences.push(`Not rated higher: ${held_back}.`);
+  return sentences;
 }
 
 function join(words: readonly string[]): string {
@@ -137,19 +158,21 @@ function join(words: readonly string[]): string {
 
 /** A key of an evidence document as a label: `tile_agreement` → `Tile agreement`. */
 export function label(key: string): string {
-  const text = key.replaceAll('_', ' ').trim();
+  const text = key.replaceAll('_', ' ').replace(/^pdq\b/, 'PDQ').trim();
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
+/** Members that `explain` puts into sentences. */
+const SAID = new Set(['tiles_agreeing', 'tiles_disagreeing', 'inliers', 'changed', 'held_back']);
+
 /** The part of an evidence document that reads as label and value; nested documents stay in the API. */
 export function facts(evidence: Record<string, unknown> | null | undefined): [label: string, value: string][] {
-  return Object.entries(evidence ?? {}).flatMap(([key, value]): [string, string][] => {
+  return Object.entries(evidence ?? {}).filter(([key]) => !SAID.has(key)).flatMap(([key, value]): [string, string][] => {
     if (typeof value === 'number' && Number.isFinite(value)) {
       return [[label(key), Number.isInteger(value) ? number(value) : value.toFixed(3)]];
     }
     if (typeof value === 'string' && value !== '') return [[label(key), value]];
     if (typeof value === 'boolean') return [[label(key), value ? 'yes' : 'no']];
-    if (Array.isArray(value) && value.length > 0) return [[label(key), count(value.length, 'entry', 'entries')]];
     return [];
   });
 }

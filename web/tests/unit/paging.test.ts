@@ -118,6 +118,26 @@ describe('Pager', () => {
     expect(ids(pager)).toBe('bac');
   });
 
+  it('reads again as much as it had, and keeps it all until the answer is there', async () => {
+    const held = [...'abcdef'];
+    let failing = false;
+    const pager = new Pager((cursor) =>
+      failing ? Promise.reject(new Error('no answer')) : service(held, 2)(cursor),
+    );
+    await pager.next();
+    await pager.next();
+    held.splice(1, 1);
+    const reloading = pager.reload();
+    expect(ids(pager)).toBe('abcd');
+    await reloading;
+    expect(ids(pager)).toBe('acde');
+    await pager.next();
+    expect([ids(pager), pager.done]).toEqual(['acdef', true]);
+    failing = true;
+    await pager.reload();
+    expect([ids(pager), pager.error?.message, pager.loading]).toEqual(['acdef', 'no answer', false]);
+  });
+
   it('tells of every change', async () => {
     const changed = vi.fn();
     const pager = new Pager(service([...'ab'], 1), changed);

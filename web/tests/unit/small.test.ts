@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { problemText, type Match, type Transform } from '../../src/lib/api';
 import { backOff, mayBeImage, nextBatch } from '../../src/lib/batches';
 import { format, parse, type Route } from '../../src/lib/route';
-import { invert, overlayTransform } from '../../src/lib/warp';
+import { invert, outlines, overlayTransform } from '../../src/lib/warp';
 import { bytes, explain, facts, percent, transformWords } from '../../src/lib/words';
 
 describe('addresses', () => {
@@ -85,6 +85,21 @@ describe('the overlay', () => {
     }
   });
 
+  it('outlines the shared part and the differences on both pictures', () => {
+    // The second picture shows the left half of the first one.
+    const transform: Transform = { matrix: [2, 0, 0, 0, 1, 0], rotation: 0, scale: 1, mirrored: false };
+    const changed = [{ x: 0.1, y: 0.2, width: 0.2, height: 0.4 }];
+    const [first, second] = outlines({ transform, evidence: { changed } });
+    expect(first.shared).toEqual([[0, 0], [0.5, 0], [0.5, 1], [0, 1]]);
+    expect(second.shared).toBeNull();
+    expect(first.changed[0]?.[0]).toEqual([0.1, 0.2]);
+    expect(second.changed[0]?.[0]).toEqual([0.2, 0.2]);
+    expect(outlines({ transform: null, evidence: {} })).toEqual([
+      { changed: [], shared: null },
+      { changed: [], shared: null },
+    ]);
+  });
+
   it('is not made from a map that has no inverse', () => {
     expect(invert([1, 1, 0, 1, 1, 0])).toBeNull();
     expect(overlayTransform([0, 0, 0, 0, 0, 0], 10, 10)).toBeNull();
@@ -114,7 +129,7 @@ describe('words', () => {
     stage: 'verification',
     transform: { matrix: [1, 0, 0, 0, 1, 0], rotation: -90, scale: 0.5, mirrored: true },
     overlap: 0.62,
-    evidence: null,
+    evidence: {},
     image: {} as Match['image'],
   };
 
@@ -131,9 +146,15 @@ describe('words', () => {
 
   it('read an evidence document', () => {
     expect(facts({ pdq_distance: 12, tile_agreement: 0.91234, whole: true, none: null, nested: { a: 1 } })).toEqual([
-      ['Pdq distance', '12'], ['Tile agreement', '0.912'], ['Whole', 'yes'],
+      ['PDQ distance', '12'], ['Tile agreement', '0.912'], ['Whole', 'yes'],
     ]);
     expect(facts(null)).toEqual([]);
+    const evidence = { inliers: 84, tiles_agreeing: 40, tiles_disagreeing: 2, held_back: 'not verified' };
+    const text = explain({ ...match, evidence }).join(' ');
+    for (const part of ['84 details lie', '40 of 42 compared parts', 'Not rated higher: not verified.']) {
+      expect(text).toContain(part);
+    }
+    expect(facts(evidence)).toEqual([]);
   });
 
   it('come out of a problem document, whatever came', () => {
