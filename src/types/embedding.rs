@@ -21,6 +21,9 @@ pub enum InvalidEmbedding {
         /// Position of the first such component.
         index: usize,
     },
+    /// The norm is not 1, as that of a stored embedding must be.
+    #[error("the stored vector is not of unit length")]
+    NotUnit,
     /// The norm is zero (or too small to divide by): the vector has no direction.
     #[error("the vector has no direction: its norm is zero")]
     ZeroNorm,
@@ -54,6 +57,24 @@ impl Embedding {
         Ok(Self(
             components.iter().map(|&x| (f64::from(x) / norm) as f32).collect(),
         ))
+    }
+
+    /// Takes back components that were an embedding when they were stored, bit for bit.
+    ///
+    /// # Errors
+    /// [`InvalidEmbedding`] when they cannot have been one: empty, not finite, or not of unit length within 1e-3.
+    pub fn from_stored(components: &[f32]) -> Result<Self, InvalidEmbedding> {
+        if components.is_empty() {
+            return Err(InvalidEmbedding::Empty);
+        }
+        if let Some(index) = components.iter().position(|x| !x.is_finite()) {
+            return Err(InvalidEmbedding::NotFinite { index });
+        }
+        let squares: f64 = components.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        if (squares - 1.0).abs() > 2e-3 {
+            return Err(InvalidEmbedding::NotUnit);
+        }
+        Ok(Self(components.into()))
     }
 
     /// Number of components.

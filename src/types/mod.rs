@@ -7,6 +7,7 @@ mod ids;
 mod matching;
 mod record;
 mod transform;
+mod verdict;
 
 pub use collection::{CollectionName, InvalidCollectionName};
 pub use embedding::{Embedding, InvalidEmbedding, Similarity};
@@ -15,3 +16,4 @@ pub use ids::{Epoch, ImageId, InvalidId, NodeId, SegmentId, Seq, ShardId};
 pub use matching::{MatchClass, Stage, UnknownMatchClass};
 pub use record::{ExifSummary, Fingerprint, ImageFormat, ImageRecord, UnknownFormat};
 pub use transform::{Region, Transform};
+pub use verdict::{ImagePair, Judgement, UnknownVerdict, Verdict};

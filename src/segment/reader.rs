@@ -1,0 +1,245 @@
+//! A segment file, read where it lies.
+
+use arrow_ipc::convert::try_fb_to_schema;
+use arrow_ipc::reader::FileDecoder;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use super::layout::{BlockKind, Trailer};
+use super::schema::Rows;
+use super::vectors::open_index;
+use super::{SegmentError, SegmentSpec, to_aligned};
+use crate::types::{Embedding, ImageId, ImageRecord, Judgement, PdqHash, PixelHash};
+use crate::vector::{RowId, VectorIndex};
+
+/// An open segment. Rows are numbered by rising id. Cheap to open: nothing is copied but the trailer and the schema.
+pub struct Segment {
+    file: Bytes,
+    trailer: Trailer,
+    rows: Rows,
+    by_time: Bytes,
+    by_pixels: Bytes,
+    index: Box<dyn VectorIndex>,
+}
+
+impl Segment {
+    /// Opens a file after computing all its checksums.
+    ///
+    /// # Errors
+    /// [`SegmentError`] as the file fails its checks or holds another model's vectors.
+    pub fn open(file: Bytes, spec: SegmentSpec) -> Result<Self, SegmentError> {
+        let file = to_aligned(file);
+        let trailer = Trailer::read(&file)?;
+        trailer.verify(&file)?;
+        if trailer.model != spec.model {
+            return Err(SegmentError::WrongModel {
+                what: format!("{}, not {}", trailer.model, spec.model),
+            });
+        }
+        if trailer.dim != spec.dim {
+            return Err(SegmentError::WrongModel {
+                what: format!("{} components, not {}", trailer.dim, spec.dim),
+            });
+        }
+        let rows = read_rows(&file, trailer.dim)?;
+        let order = |kind| {
+            let block = trailer.block(&file, kind).unwrap_or_default();
+            if as_numbers(&block).len() == rows.len() {
+                Ok(block)
+            } else {
+                Err(SegmentError::corrupt("an order of rows of the wrong length"))
+            }
+        };
+        let by_time = order(BlockKind::CreatedOrder)?;
+        let by_pixels = order(BlockKind::PixelOrder)?;
+        let index = open_index(trailer.block(&file, BlockKind::VectorIndex), &rows)?;
+        if trailer.rows != rows.len() as u64 || index.len() != rows.len() {
+            return Err(SegmentError::corrupt("the numbers of rows differ"));
+        }
+        Ok(Self {
+            file,
+            trailer,
+            rows,
+            by_time,
+            by_pixels,
+            index,
+        })
+    }
+
+    /// Number of rows, dead ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Size of the file in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.file.len()
+    }
+
+    /// Checksum of the file, as [`super::Built`] had it.
+    #[must_use]
+    pub fn crc(&self) -> u32 {
+        self.trailer.crc
+    }
+
+    /// The index over the embeddings.
+    #[must_use]
+    pub fn index(&self) -> &dyn VectorIndex {
+        &*self.index
+    }
+
+    /// Identity of a row. Rows are below [`Self::len`] throughout.
+    #[must_use]
+    pub fn id(&self, row: RowId) -> ImageId {
+        self.rows.id(row as usize)
+    }
+
+    /// When a row's image was acknowledged.
+    #[must_use]
+    pub fn created(&self, row: RowId) -> DateTime<Utc> {
+        self.rows.created(row as usize)
+    }
+
+    /// A whole row.
+    ///
+    /// # Errors
+    /// [`SegmentError::Corrupt`] when it cannot be a record.
+    pub fn record(&self, row: RowId) -> Result<ImageRecord, SegmentError> {
+        self.rows.record(row as usize)
+    }
+
+    /// The row of an image.
+    #[must_use]
+    pub fn find(&self, id: &ImageId) -> Option<RowId> {
+        let row = partition_point(self.len(), |row| self.rows.id(row) < *id);
+        (row < self.len() && self.rows.id(row) == *id).then(|| to_row(row))
+    }
+
+    /// Rows with these pixels.
+    pub fn by_pixel_hash<'a>(&'a self, hash: &'a PixelHash) -> impl Iterator<Item = RowId> + 'a {
+        let order = as_numbers(&self.by_pixels);
+        let start = order.partition_point(|&row| self.rows.pixel_hash(row as usize) < *hash);
+        order[start..]
+            .iter()
+            .copied()
+            .take_while(move |&row| self.rows.pixel_hash(row as usize) == *hash)
+    }
+
+    /// Rows, newest first, of images that come after `(created, id)` in that order; all when it is `None`.
+    pub fn newest_first(&self, after: Option<(DateTime<Utc>, ImageId)>) -> impl Iterator<Item = RowId> + '_ {
+        let order = as_numbers(&self.by_time);
+        let start = after.map_or(0, |cursor| {
+            order.partition_point(|&row| (self.created(row), self.id(row)) >= cursor)
+        });
+        order[start..].iter().copied()
+    }
+
+    /// Calls `found` with each row whose PDQ hash is within `radius` bits of one of `variants`, and the least distance.
+    /// Rows of a quality below `min_quality` are passed over.
+    pub fn pdq_within(
+        &self,
+        variants: &[PdqHash],
+        radius: u32,
+        min_quality: u8,
+        mut found: impl FnMut(RowId, u32),
+    ) {
+        let hashes = self.rows.pdq_column().as_chunks::<32>().0;
+        for (row, (hash, &quality)) in hashes.iter().zip(self.rows.pdq_quality_column()).enumerate() {
+            if quality < min_quality {
+                continue;
+            }
+            let hash = PdqHash::from_bytes(*hash);
+            if let Some(distance) = variants.iter().map(|v| v.hamming(&hash)).min()
+                && distance <= radius
+            {
+                found(to_row(row), distance);
+            }
+        }
+    }
+
+    /// A row's embedding.
+    ///
+    /// # Errors
+    /// [`SegmentError::Corrupt`] when it cannot be one.
+    pub fn embedding(&self, row: RowId) -> Result<Embedding, SegmentError> {
+        Embedding::from_stored(self.rows.embedding(row as usize)).map_err(SegmentError::corrupt)
+    }
+
+    /// The judgements that were sealed with the rows.
+    ///
+    /// # Errors
+    /// [`SegmentError::Corrupt`] when they cannot be read.
+    pub fn judgements(&self) -> Result<Vec<Judgement>, SegmentError> {
+        self.rows.judgements()
+    }
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Segment")
+            .field("rows", &self.len())
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+fn to_row(row: usize) -> RowId {
+    RowId::try_from(row).expect("segments are built with row numbers of 32 bits")
+}
+
+fn partition_point(len: usize, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+/// A block of little-endian numbers; empty when its length or address does not fit.
+fn as_numbers(block: &[u8]) -> &[u32] {
+    const { assert!(cfg!(target_endian = "little"), "segments are read where they lie") };
+    bytemuck::try_cast_slice(block).unwrap_or_default()
+}
+
+fn read_rows(file: &Bytes, dim: usize) -> Result<Rows, SegmentError> {
+    let footer_bytes = Trailer::footer(file)?;
+    let footer = arrow_ipc::root_as_footer(&footer_bytes).map_err(SegmentError::corrupt)?;
+    let schema = footer
+        .schema()
+        .ok_or_else(|| SegmentError::corrupt("no schema"))?;
+    let schema = try_fb_to_schema(schema).map_err(SegmentError::corrupt)?;
+    let blocks = footer
+        .recordBatches()
+        .ok_or_else(|| SegmentError::corrupt("no rows"))?;
+    if blocks.len() != 1 {
+        return Err(SegmentError::corrupt("not exactly one batch of rows"));
+    }
+    let block = blocks.get(0);
+    let len = i64::from(block.metaDataLength()).saturating_add(block.bodyLength());
+    let range = usize::try_from(block.offset())
+        .ok()
+        .zip(usize::try_from(len).ok());
+    let (from, to) = range
+        .and_then(|(from, len)| Some((from, from.checked_add(len)?)))
+        .filter(|&(_, to)| to <= file.len())
+        .ok_or_else(|| SegmentError::corrupt("the rows lie outside the file"))?;
+    let decoder = FileDecoder::new(schema.into(), footer.version());
+    let batch = decoder
+        .read_record_batch(block, &file.slice(from..to).into())
+        .map_err(SegmentError::corrupt)?
+        .ok_or_else(|| SegmentError::corrupt("no rows"))?;
+    Rows::new(batch, dim)
+}

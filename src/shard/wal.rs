@@ -1,0 +1,244 @@
+//! WAL objects: one group commit each, or the fence that ends an epoch.
+//!
+//! ```text
+//! magic "DPLW" · version u16 · kind u16 (1 data, 2 fence) · epoch u64 · seq u64 · nonce [16]
+//! entries u32 · payload bytes u32 · crc32 u32 (of everything else) · payload
+//! entry: kind u8 (1 append, 2 delete, 3 judge) · length u32 · body
+//! ```
+//! All numbers are little-endian. The nonce makes an object different from every other attempt at its name, so that
+//! whoever reads it back knows whose it is.
+
+use bytes::Bytes;
+
+use super::codec::{Malformed, Reader, put_judgement, put_record, read_judgement, read_record};
+use crate::types::{CollectionName, Epoch, ImageId, ImageRecord, Judgement, Seq, ShardId};
+
+const MAGIC: [u8; 4] = *b"DPLW";
+const VERSION: u16 = 1;
+const CRC_AT: usize = 48;
+const HEADER: usize = 52;
+
+/// Place of a WAL object; they are replayed in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Epoch of the writer.
+    pub epoch: Epoch,
+    /// Place within the epoch.
+    pub seq: Seq,
+}
+
+/// One change of a shard.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Entry {
+    /// An image is new.
+    Append(std::sync::Arc<ImageRecord>),
+    /// An image is gone.
+    Delete(ImageId),
+    /// A person judged a pair.
+    Judge(Judgement),
+}
+
+/// What an object says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Content {
+    /// Changes, in order.
+    Data(Vec<Entry>),
+    /// The epoch ends here: its writer must stop.
+    Fence,
+}
+
+/// Folder of all WAL objects of a shard.
+pub(crate) fn folder(collection: &CollectionName, shard: ShardId) -> String {
+    format!("wal/{collection}/{shard}")
+}
+
+/// Folder of one epoch.
+pub(crate) fn epoch_folder(collection: &CollectionName, shard: ShardId, epoch: Epoch) -> String {
+    format!("{}/{:020}", folder(collection, shard), epoch.get())
+}
+
+/// Name of an object.
+pub(crate) fn name(collection: &CollectionName, shard: ShardId, at: Position) -> String {
+    format!(
+        "{}/{:020}",
+        epoch_folder(collection, shard, at.epoch),
+        at.seq.get()
+    )
+}
+
+/// The place that a name spells, if it is one of a WAL object.
+pub(crate) fn position(name: &str) -> Option<Position> {
+    let mut parts = name.rsplit('/');
+    let seq = parts.next()?.parse().ok()?;
+    let epoch = parts.next()?.parse().ok()?;
+    Some(Position { epoch, seq })
+}
+
+/// An object as bytes, with a fresh nonce.
+pub(crate) fn encode(at: Position, content: &Content) -> Bytes {
+    let mut out = vec![0; HEADER];
+    let (kind, entries): (u16, &[Entry]) = match content {
+        Content::Data(entries) => (1, entries),
+        Content::Fence => (2, &[]),
+    };
+    for entry in entries {
+        let start = out.len();
+        out.extend_from_slice(&[0; 5]);
+        out[start] = match entry {
+            Entry::Append(record) => {
+                put_record(&mut out, record);
+                1
+            }
+            Entry::Delete(id) => {
+                out.extend_from_slice(id.as_bytes());
+                2
+            }
+            Entry::Judge(judgement) => {
+                put_judgement(&mut out, judgement);
+                3
+            }
+        };
+        let len = to_u32(out.len() - start - 5);
+        out[start + 1..start + 5].copy_from_slice(&len.to_le_bytes());
+    }
+    let payload = to_u32(out.len() - HEADER);
+    let mut header = Vec::with_capacity(HEADER);
+    header.extend_from_slice(&MAGIC);
+    header.extend_from_slice(&VERSION.to_le_bytes());
+    header.extend_from_slice(&kind.to_le_bytes());
+    header.extend_from_slice(&at.epoch.get().to_le_bytes());
+    header.extend_from_slice(&at.seq.get().to_le_bytes());
+    header.extend_from_slice(uuid::Uuid::new_v4().as_bytes());
+    header.extend_from_slice(&to_u32(entries.len()).to_le_bytes());
+    header.extend_from_slice(&payload.to_le_bytes());
+    out[..CRC_AT].copy_from_slice(&header);
+    let crc = checksum(&out);
+    out[CRC_AT..HEADER].copy_from_slice(&crc.to_le_bytes());
+    out.into()
+}
+
+fn to_u32(len: usize) -> u32 {
+    u32::try_from(len).expect("a group is bounded far below 4 GiB")
+}
+
+fn checksum(object: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&object[..CRC_AT]);
+    hasher.update(&object[HEADER..]);
+    hasher.finalize()
+}
+
+/// Reads an object that stands at `at`.
+pub(crate) fn decode(at: Position, object: &[u8]) -> Result<Content, Malformed> {
+    let mut from = Reader::new(object);
+    if from.array::<4>("WAL object (cut short)")? != MAGIC {
+        return Err(Malformed("WAL object (no magic)"));
+    }
+    let version = from
+        .array::<2>("WAL object (cut short)")
+        .map(u16::from_le_bytes)?;
+    let kind = from
+        .array::<2>("WAL object (cut short)")
+        .map(u16::from_le_bytes)?;
+    let epoch = from.u64("WAL object (cut short)")?;
+    let seq = from.u64("WAL object (cut short)")?;
+    from.array::<16>("WAL object (cut short)")?;
+    let entries = from.u32("WAL object (cut short)")?;
+    let payload = from.u32("WAL object (cut short)")? as usize;
+    let crc = from.u32("WAL object (cut short)")?;
+    if object.len() != HEADER + payload {
+        return Err(Malformed("WAL object (wrong length)"));
+    }
+    if crc != checksum(object) {
+        return Err(Malformed("WAL object (wrong checksum)"));
+    }
+    if version != VERSION {
+        return Err(Malformed("WAL object (of a newer version of doppel)"));
+    }
+    if (epoch, seq) != (at.epoch.get(), at.seq.get()) {
+        return Err(Malformed("WAL object (another one's, under the wrong name)"));
+    }
+    match kind {
+        1 => {}
+        2 => return Ok(Content::Fence),
+        _ => return Err(Malformed("WAL object (of an unknown kind)")),
+    }
+    let mut found = Vec::with_capacity(entries.min(1 << 16) as usize);
+    for _ in 0..entries {
+        let kind = from.u8("WAL entry")?;
+        let len = from.u32("WAL entry")? as usize;
+        let mut body = Reader::new(from.take(len, "WAL entry")?);
+        found.push(match kind {
+            1 => Entry::Append(read_record(&mut body)?.into()),
+            2 => Entry::Delete(ImageId::from_bytes(body.array("WAL entry")?)),
+            3 => Entry::Judge(read_judgement(&mut body)?),
+            _ => return Err(Malformed("WAL entry (of an unknown kind)")),
+        });
+        if !body.is_empty() {
+            return Err(Malformed("WAL entry (too long)"));
+        }
+    }
+    if from.is_empty() {
+        Ok(Content::Data(found))
+    } else {
+        Err(Malformed("WAL object (too long)"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::segment::fixtures::{judgement, record};
+
+    fn at(epoch: u64, seq: u64) -> Position {
+        Position {
+            epoch: Epoch::new(epoch),
+            seq: Seq::new(seq),
+        }
+    }
+
+    fn group() -> Content {
+        let records = [record(1), record(2)].map(|r| Entry::Append(Arc::new(r)));
+        let mut entries = Vec::from(records);
+        entries.push(Entry::Delete(record(1).id));
+        entries.push(Entry::Judge(judgement(1, 2)));
+        Content::Data(entries)
+    }
+
+    #[test]
+    fn objects_round_trip_and_differ_by_their_nonce() {
+        for content in [group(), Content::Fence, Content::Data(vec![])] {
+            let [one, two] = [(); 2].map(|()| encode(at(3, 7), &content));
+            assert_ne!(one, two);
+            for object in [one, two] {
+                assert_eq!(decode(at(3, 7), &object), Ok(content.clone()));
+                assert!(decode(at(3, 8), &object).is_err(), "under another name");
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let object = encode(at(1, 2), &group());
+        for byte in 0..object.len() {
+            let mut damaged = object.to_vec();
+            damaged[byte] ^= 1 << (byte % 8);
+            // The nonce is covered by the checksum as well.
+            assert!(decode(at(1, 2), &damaged).is_err(), "byte {byte}");
+        }
+        for len in 0..object.len() {
+            assert!(decode(at(1, 2), &object[..len]).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn names_sort_as_positions_and_parse_back() {
+        let collection = CollectionName::default_collection();
+        let [a, b] = [at(9, 10), at(10, 9)].map(|p| name(&collection, ShardId::new(0), p));
+        assert!(a < b);
+        assert_eq!(position(&b), Some(at(10, 9)));
+        assert_eq!(position("wal/default/0/x/y"), None);
+    }
+}
