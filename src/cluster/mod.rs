@@ -1,1 +1,3 @@
-//! cluster
+//! Floor 3: what a cluster agrees on: its collections, its nodes, who owns which shard.
+
+pub mod catalogue;

@@ -2,6 +2,7 @@
 //! Arrow reader opens, mapped into memory and never rewritten. What dies in them is noted beside them.
 
 mod builder;
+pub mod compaction;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;

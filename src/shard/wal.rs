@@ -13,6 +13,9 @@ use bytes::Bytes;
 use super::codec::{Malformed, Reader, put_judgement, put_record, read_judgement, read_record};
 use crate::types::{CollectionName, Epoch, ImageId, ImageRecord, Judgement, Seq, ShardId};
 
+/// A newer doppel wrote the object: nothing is wrong with it, this one must not touch the shard.
+pub(crate) const NEWER: Malformed = Malformed("WAL object (of a newer version of doppel)");
+
 const MAGIC: [u8; 4] = *b"DPLW";
 const VERSION: u16 = 1;
 const CRC_AT: usize = 48;
@@ -153,7 +156,7 @@ pub(crate) fn decode(at: Position, object: &[u8]) -> Result<Content, Malformed> 
         return Err(Malformed("WAL object (wrong checksum)"));
     }
     if version != VERSION {
-        return Err(Malformed("WAL object (of a newer version of doppel)"));
+        return Err(NEWER);
     }
     if (epoch, seq) != (at.epoch.get(), at.seq.get()) {
         return Err(Malformed("WAL object (another one's, under the wrong name)"));

@@ -36,6 +36,12 @@ impl Keys {
         }
     }
 
+    /// Name of the cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
     fn key(&self, rest: fmt::Arguments<'_>) -> String {
         format!("/{}/{rest}", self.cluster)
     }

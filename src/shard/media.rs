@@ -1,0 +1,263 @@
+//! Thumbnails and originals: objects named by their image's content, shared by all collections.
+//!
+//! An object is removed only when no image of any collection refers to it. Uploads and removals of the same content
+//! exclude each other: an upload holds its content from before its objects are put until its record is durable.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+
+use super::ShardError;
+use crate::store::blob::{BlobError, BlobStore};
+use crate::types::ContentHash;
+
+/// Kind of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MediaKind {
+    /// Small JPEG; every image has one.
+    Thumbnail,
+    /// The uploaded file; kept where the collection says so.
+    Original,
+}
+
+impl MediaKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Thumbnail, Self::Original];
+
+    /// Folder of all objects of this kind.
+    #[must_use]
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Self::Thumbnail => "thumb",
+            Self::Original => "original",
+        }
+    }
+
+    /// Name of an image's object.
+    #[must_use]
+    pub fn name(self, content: &ContentHash) -> String {
+        format!("{}/{content}", self.folder())
+    }
+}
+
+/// Tells whether an image that lives in some collection needs an object.
+pub type References<'a> = &'a (dyn Fn(MediaKind, &ContentHash) -> bool + Sync);
+
+/// Locks; contents that share one wait for each other now and then.
+const STRIPES: usize = 256;
+
+/// The thumbnails and originals of all collections.
+pub struct Media {
+    blobs: Arc<dyn BlobStore>,
+    stripes: Vec<Arc<RwLock<()>>>,
+}
+
+/// Keeps an image's objects from being removed; held until its record is durable.
+pub struct Hold {
+    content: ContentHash,
+    _guard: OwnedRwLockReadGuard<()>,
+}
+
+impl Media {
+    /// Objects in this store.
+    #[must_use]
+    pub fn new(blobs: Arc<dyn BlobStore>) -> Self {
+        Self {
+            blobs,
+            stripes: (0..STRIPES).map(|_| Arc::default()).collect(),
+        }
+    }
+
+    fn stripe(&self, content: &ContentHash) -> &Arc<RwLock<()>> {
+        &self.stripes[usize::from(content.as_bytes()[0]) % STRIPES]
+    }
+
+    /// Keeps the objects of a content in place while the hold lives.
+    pub async fn hold(&self, content: ContentHash) -> Hold {
+        Hold {
+            content,
+            _guard: self.stripe(&content).clone().read_owned().await,
+        }
+    }
+
+    /// Stores an object of the content held; durable when it returns. One that is there stays as it is.
+    ///
+    /// # Errors
+    /// [`ShardError::Blob`].
+    pub async fn put(&self, hold: &Hold, kind: MediaKind, object: Bytes) -> Result<(), ShardError> {
+        self.blobs.create(&kind.name(&hold.content), object).await?;
+        Ok(())
+    }
+
+    /// An object; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`ShardError::Blob`].
+    pub async fn get(&self, kind: MediaKind, content: &ContentHash) -> Result<Option<Bytes>, ShardError> {
+        match self.blobs.get(&kind.name(content)).await {
+            Ok(object) => Ok(Some(object)),
+            Err(BlobError::NotFound { .. }) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Removes the objects of a content that nothing refers to; called after an image was deleted. Waits for uploads of
+    /// the same content.
+    ///
+    /// # Errors
+    /// [`ShardError::Blob`]; what is left then goes at the next [`Self::sweep`].
+    pub async fn release(&self, content: &ContentHash, needed: References<'_>) -> Result<(), ShardError> {
+        let _exclusive = self.stripe(content).write().await;
+        for kind in MediaKind::ALL {
+            if !needed(kind, content) {
+                self.blobs.delete(&kind.name(content)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all objects that nothing refers to and that are at least `age` old: what uploads left that never got a
+    /// record, and what releases left that were cut short. Returns how many went.
+    ///
+    /// # Errors
+    /// [`ShardError::Blob`].
+    pub async fn sweep(&self, age: Duration, needed: References<'_>) -> Result<usize, ShardError> {
+        let now = chrono::Utc::now();
+        let mut orphans = BTreeSet::new();
+        for kind in MediaKind::ALL {
+            for object in self.blobs.list(kind.folder()).await? {
+                let content = object
+                    .name
+                    .rsplit('/')
+                    .next()
+                    .and_then(|name| name.parse::<ContentHash>().ok());
+                let old = (now - object.modified)
+                    .to_std()
+                    .is_ok_and(|elapsed| elapsed >= age);
+                if let Some(content) = content
+                    && old
+                    && !needed(kind, &content)
+                {
+                    orphans.insert((kind, content));
+                }
+            }
+        }
+        let mut removed = 0;
+        for (kind, content) in orphans {
+            let _exclusive = self.stripe(&content).write().await;
+            if !needed(kind, &content) {
+                self.blobs.delete(&kind.name(&content)).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::segment::fixtures::content;
+    use crate::store::blob::ObjectBlobStore;
+
+    #[tokio::test]
+    async fn objects_live_as_long_as_any_image_needs_them() {
+        let media = Media::new(Arc::new(ObjectBlobStore::memory()));
+        for n in 0..3 {
+            let hold = media.hold(content(n)).await;
+            for kind in MediaKind::ALL {
+                media
+                    .put(&hold, kind, Bytes::from_static(b"x"))
+                    .await
+                    .expect("stored");
+                media
+                    .put(&hold, kind, Bytes::from_static(b"y"))
+                    .await
+                    .expect("there already");
+            }
+        }
+        let kept = media.get(MediaKind::Thumbnail, &content(0)).await.expect("read");
+        assert_eq!(kept, Some(Bytes::from_static(b"x")));
+        // Another collection still has the image, without its original.
+        media
+            .release(&content(0), &|kind, _| kind == MediaKind::Thumbnail)
+            .await
+            .expect("released");
+        assert!(
+            media
+                .get(MediaKind::Thumbnail, &content(0))
+                .await
+                .expect("read")
+                .is_some()
+        );
+        assert!(
+            media
+                .get(MediaKind::Original, &content(0))
+                .await
+                .expect("read")
+                .is_none()
+        );
+        media.release(&content(0), &|_, _| false).await.expect("released");
+        assert!(
+            media
+                .get(MediaKind::Thumbnail, &content(0))
+                .await
+                .expect("read")
+                .is_none()
+        );
+
+        let young = media
+            .sweep(Duration::from_secs(3600), &|_, _| false)
+            .await
+            .expect("swept");
+        assert_eq!(young, 0);
+        let one = content(1);
+        let swept = media
+            .sweep(Duration::ZERO, &|_, hash| *hash == one)
+            .await
+            .expect("swept");
+        assert_eq!(swept, 2);
+        assert!(
+            media
+                .get(MediaKind::Original, &one)
+                .await
+                .expect("read")
+                .is_some()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_removal_waits_for_uploads_of_the_same_content() {
+        let media = Arc::new(Media::new(Arc::new(ObjectBlobStore::memory())));
+        let recorded = Arc::new(AtomicBool::new(false));
+        let hold = media.hold(content(1)).await;
+        let removal = {
+            let (media, recorded) = (media.clone(), recorded.clone());
+            tokio::spawn(async move {
+                media
+                    .release(&content(1), &|_, _| recorded.load(Ordering::SeqCst))
+                    .await
+            })
+        };
+        tokio::task::yield_now().await;
+        media
+            .put(&hold, MediaKind::Thumbnail, Bytes::from_static(b"x"))
+            .await
+            .expect("stored");
+        recorded.store(true, Ordering::SeqCst);
+        drop(hold);
+        removal.await.expect("no panic").expect("released");
+        assert!(
+            media
+                .get(MediaKind::Thumbnail, &content(1))
+                .await
+                .expect("read")
+                .is_some()
+        );
+    }
+}
