@@ -3,8 +3,9 @@
 import { listCollections, listImages, type Collection, type Image } from './api';
 import { Pager } from './paging';
 
-/** Images a request. */
-const PAGE = 200;
+/** Images in the first request, which should be quick, and in the later ones, of which there may be many. */
+const FIRST_PAGE = 100;
+const PAGE = 500;
 
 export class Library {
   readonly collection: string;
@@ -20,7 +21,7 @@ export class Library {
   constructor(collection: string) {
     this.collection = collection;
     this.#pager = new Pager(
-      (cursor) => listImages(collection, cursor, PAGE),
+      (cursor) => listImages(collection, cursor, cursor === null ? FIRST_PAGE : PAGE),
       () => this.#copy(),
     );
   }

@@ -57,7 +57,7 @@ export async function startService() {
   const ended = new Promise((end) => child.once('exit', end));
   const stop = async () => {
     child.kill('SIGTERM');
-    if ((await Promise.race([ended.then(() => 'ended'), sleep(10_000)])) !== 'ended') {
+    if ((await Promise.race([ended.then(() => 'ended'), sleep(10_000, null, { ref: false })])) !== 'ended') {
       child.kill('SIGKILL');
       await ended;
     }
