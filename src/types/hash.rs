@@ -57,7 +57,9 @@ hash_256! {
     ContentHash
 }
 hash_256! {
-    /// BLAKE3 of the decoded pixels after orientation, RGB8, with width and height in front.
+    /// BLAKE3 of the decoded pixels after orientation, RGB8, with width and height in front; of JPEG files above two
+    /// megapixels, of what decides their pixels (the compressed data and the orientation). Equal hashes mean equal
+    /// pixels.
     PixelHash
 }
 hash_256! {

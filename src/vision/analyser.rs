@@ -6,7 +6,8 @@ use bytes::Bytes;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::{DecodeLimits, Embedder, VisionError, decode, fingerprint, resize, thumbnail};
+use super::decode::{Demand, PixelBudget, sample};
+use super::{DecodeLimits, Embedder, VisionError, fingerprint, resize, thumbnail};
 use crate::types::{Embedding, ExifSummary, Fingerprint, ImageFormat, PdqHash, PixelHash};
 
 /// Images embedded at once: enough for the network's speed, few enough to keep every core busy.
@@ -29,11 +30,15 @@ pub struct Analysis {
     pub preview: RgbImage,
 }
 
-/// Decodes, hashes and embeds.
+/// Decodes, hashes and embeds. Safe to use from many threads; they share one bound on decoded pixels.
 pub struct Analyser {
     embedder: Arc<dyn Embedder>,
     limits: DecodeLimits,
+    budget: PixelBudget,
 }
+
+/// Decoded pixels in memory for each thread of the pool.
+const PIXELS_PER_THREAD: u64 = 40_000_000;
 
 /// An analysis that waits for its embedding.
 struct Prepared {
@@ -52,7 +57,12 @@ impl Analyser {
     /// Takes the model and the limits on what is read.
     #[must_use]
     pub fn new(embedder: Arc<dyn Embedder>, limits: DecodeLimits) -> Self {
-        Self { embedder, limits }
+        let threads = rayon::current_num_threads() as u64;
+        Self {
+            embedder,
+            limits,
+            budget: PixelBudget::new(PIXELS_PER_THREAD * threads),
+        }
     }
 
     /// The model.
@@ -105,12 +115,17 @@ impl Analyser {
     }
 
     fn prepare(&self, bytes: &[u8]) -> Result<Prepared, VisionError> {
-        let decoded = decode(bytes, &self.limits)?;
-        let preview = thumbnail::preview(&decoded.pixels);
         let side = self.embedder.input_size();
+        let demand = Demand::AtLeast {
+            long: thumbnail::THUMBNAIL_SIDE,
+            short: side,
+        };
+        let sampled = sample(bytes, &self.limits, demand, &self.budget)?;
+        let decoded = sampled.decoded;
+        let preview = thumbnail::preview(&decoded.pixels);
         let (pdq_variants, pdq_quality) = fingerprint::pdq_dihedral(&preview);
         Ok(Prepared {
-            pixel_hash: fingerprint::pixel_hash(&decoded.pixels),
+            pixel_hash: sampled.pixel_hash,
             pdq_variants,
             pdq_quality,
             dimensions: (decoded.width, decoded.height),

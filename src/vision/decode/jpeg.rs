@@ -1,11 +1,12 @@
-//! JPEG by libjpeg-turbo.
+//! JPEG by libjpeg-turbo, at full size or shrunk while it is decoded.
 
 use image::RgbImage;
-use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat};
+use image::metadata::Orientation;
+use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat, ScalingFactor};
 
 use super::super::error::FormatName;
-use super::DecodeLimits;
-use crate::types::ImageFormat;
+use super::{DecodeLimits, Demand};
+use crate::types::{ImageFormat, PixelHash};
 use crate::vision::VisionError;
 
 /// Most scans of a progressive file. Encoders write about ten; a small file with thousands of scans over a large
@@ -20,40 +21,147 @@ const HARMLESS: [&str; 4] = [
     "bad ICC marker",
 ];
 
-/// Decodes to RGB, not yet oriented.
-///
-/// CMYK and YCCK are taken as Adobe writes them (inverted, 255 is no ink), as every viewer does.
-pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, VisionError> {
-    let mut decompressor = Decompressor::new().map_err(|e| refusal(&e))?;
-    let header = decompressor.read_header(bytes).map_err(|e| refusal(&e))?;
-    let side = |x: usize| u32::try_from(x).unwrap_or(u32::MAX);
-    let (width, height) = (side(header.width), side(header.height));
-    limits.check(width, height)?;
-    decompressor.set_scan_limit(MAX_SCANS).map_err(|e| refusal(&e))?;
+/// A JPEG whose header was read and found within the limits.
+pub(super) struct Jpeg<'a> {
+    bytes: &'a [u8],
+    decompressor: Decompressor,
+    header: DecompressHeader,
+    /// As stored, not yet oriented.
+    pub(super) width: u32,
+    pub(super) height: u32,
+}
 
-    let inked = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
-    let format = if inked {
-        PixelFormat::CMYK
-    } else {
-        PixelFormat::RGB
-    };
-    let pitch = header.width * format.size();
-    let mut pixels = vec![0; pitch * header.height];
-    let target = Image {
-        pixels: pixels.as_mut_slice(),
-        width: header.width,
-        pitch,
-        height: header.height,
-        format,
-    };
-    match decompressor.decompress(bytes, target) {
-        Err(turbojpeg::Error::TurboJpegError(text)) if HARMLESS.iter().any(|h| text.contains(h)) => {}
-        other => other.map_err(|e| refusal(&e))?,
+impl<'a> Jpeg<'a> {
+    pub(super) fn open(bytes: &'a [u8], limits: &DecodeLimits) -> Result<Self, VisionError> {
+        let mut decompressor = Decompressor::new().map_err(|e| refusal(&e))?;
+        let header = decompressor.read_header(bytes).map_err(|e| refusal(&e))?;
+        let side = |x: usize| u32::try_from(x).unwrap_or(u32::MAX);
+        let (width, height) = (side(header.width), side(header.height));
+        limits.check(width, height)?;
+        decompressor.set_scan_limit(MAX_SCANS).map_err(|e| refusal(&e))?;
+        Ok(Self {
+            bytes,
+            decompressor,
+            header,
+            width,
+            height,
+        })
     }
-    if inked {
-        pixels = rgb_of_inverted_cmyk(&pixels);
+
+    /// Pixels in memory while the file is decoded for `demand`; a progressive file is held whole.
+    pub(super) fn pixels_held(&self, demand: Demand) -> u64 {
+        let scaled = if self.header.is_progressive {
+            self.header
+        } else {
+            self.header.scaled(self.scale(demand))
+        };
+        (scaled.width * scaled.height) as u64
     }
-    Ok(RgbImage::from_raw(width, height, pixels).expect("three bytes were decoded for each pixel"))
+
+    /// The strongest reduction that still gives what is asked for. Halves, quarters and eighths have fast paths in
+    /// libjpeg-turbo, other ratios do not.
+    fn scale(&self, demand: Demand) -> ScalingFactor {
+        let (long, short) = match demand {
+            Demand::Full => return ScalingFactor::ONE,
+            Demand::AtLeast { long, short } => (long as usize, short as usize),
+        };
+        let enough = |scale: &ScalingFactor| {
+            let scaled = self.header.scaled(*scale);
+            scaled.width.max(scaled.height) >= long && scaled.width.min(scaled.height) >= short
+        };
+        [
+            ScalingFactor::ONE_EIGHTH,
+            ScalingFactor::ONE_QUARTER,
+            ScalingFactor::ONE_HALF,
+        ]
+        .into_iter()
+        .find(|scale| !self.header.is_lossless && enough(scale))
+        .unwrap_or(ScalingFactor::ONE)
+    }
+
+    /// Decodes to RGB, not yet oriented.
+    ///
+    /// CMYK and YCCK are taken as Adobe writes them (inverted, 255 is no ink), as every viewer does.
+    pub(super) fn decode(mut self, demand: Demand) -> Result<RgbImage, VisionError> {
+        let scale = self.scale(demand);
+        self.decompressor
+            .set_scaling_factor(scale)
+            .map_err(|e| refusal(&e))?;
+        let DecompressHeader { width, height, .. } = self.header.scaled(scale);
+        let inked = matches!(self.header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
+        let format = if inked {
+            PixelFormat::CMYK
+        } else {
+            PixelFormat::RGB
+        };
+        let pitch = width * format.size();
+        let mut pixels = vec![0; pitch * height];
+        let target = Image {
+            pixels: pixels.as_mut_slice(),
+            width,
+            pitch,
+            height,
+            format,
+        };
+        match self.decompressor.decompress(self.bytes, target) {
+            Err(turbojpeg::Error::TurboJpegError(text)) if HARMLESS.iter().any(|h| text.contains(h)) => {}
+            other => other.map_err(|e| refusal(&e))?,
+        }
+        if inked {
+            pixels = rgb_of_inverted_cmyk(&pixels);
+        }
+        let side = |x: usize| u32::try_from(x).expect("no larger than the header's side, which is a u32");
+        Ok(RgbImage::from_raw(side(width), side(height), pixels)
+            .expect("three bytes were decoded for each pixel"))
+    }
+
+    /// Hash of all that decides the pixels: the file without its metadata segments, the colour space, the orientation.
+    ///
+    /// Equal hashes mean equal pixels. Files with equal pixels can differ here (other Huffman tables, other container);
+    /// they are matched by their looks then.
+    pub(super) fn stream_hash(&self, orientation: Orientation) -> PixelHash {
+        let mut hasher =
+            blake3::Hasher::new_derive_key("doppel 1 pixels of a large JPEG, by its compressed data");
+        hasher.update(&[self.header.colorspace as u8, orientation.to_exif()]);
+        for part in essential_parts(self.bytes) {
+            hasher.update(part);
+        }
+        PixelHash::from_bytes(*hasher.finalize().as_bytes())
+    }
+}
+
+/// The segments in front of the first scan that are not metadata, then everything from that scan on.
+///
+/// A file whose segments cannot be walked is taken whole.
+fn essential_parts(bytes: &[u8]) -> Vec<&[u8]> {
+    const START_OF_SCAN: u8 = 0xda;
+    const APPLICATION: std::ops::RangeInclusive<u8> = 0xe0..=0xef;
+    /// Adobe's segment tells RGB from YCbCr and CMYK from YCCK.
+    const ADOBE: u8 = 0xee;
+    const COMMENT: u8 = 0xfe;
+    let mut parts = Vec::new();
+    let mut rest = &bytes[bytes.len().min(2)..];
+    loop {
+        match *rest {
+            // fill bytes may stand in front of a marker
+            [0xff, 0xff, ..] => rest = &rest[1..],
+            [0xff, START_OF_SCAN, ..] => {
+                parts.push(rest);
+                return parts;
+            }
+            [0xff, marker, high, low, ..] if marker >= 0xc0 => {
+                let length = 2 + usize::from(u16::from_be_bytes([high, low]));
+                let Some((segment, after)) = rest.split_at_checked(length) else {
+                    return vec![bytes];
+                };
+                if marker == ADOBE || !(APPLICATION.contains(&marker) || marker == COMMENT) {
+                    parts.push(segment);
+                }
+                rest = after;
+            }
+            _ => return vec![bytes],
+        }
+    }
 }
 
 fn rgb_of_inverted_cmyk(cmyk: &[u8]) -> Vec<u8> {
@@ -81,32 +189,21 @@ fn refusal(error: &turbojpeg::Error) -> VisionError {
     };
     let detail = text
         .trim_start_matches("tj3DecompressHeader(): ")
-        .trim_start_matches("tj3Decompress8(): ");
+        .trim_start_matches("tj3Decompress8(): ")
+        .to_owned();
     let says = |words: &[&str]| words.iter().any(|w| text.contains(w));
     if says(&[
-        "Premature end of",
-        "premature end of",
+        "remature end of",
         "Could not determine",
         "Missing SOS",
         "Empty input",
     ]) {
-        VisionError::Truncated {
-            format,
-            detail: detail.to_owned(),
-        }
-    } else if says(&[
-        "Unsupported",
-        "not supported",
-        "Unsupported JPEG data precision",
-        "precision",
-    ]) {
+        VisionError::Truncated { format, detail }
+    } else if says(&["Unsupported", "not supported", "precision"]) {
         VisionError::Unsupported {
             what: format!("this kind of JPEG ({detail})"),
         }
     } else {
-        VisionError::Damaged {
-            format,
-            detail: detail.to_owned(),
-        }
+        VisionError::Damaged { format, detail }
     }
 }

@@ -4,6 +4,7 @@
 //! orientation is always applied, alpha is laid over white, 16 bits become 8, animations give their first frame.
 //! A file that ends early or breaks its format's rules is refused: a half-grey image must never be compared.
 
+mod budget;
 mod jpeg;
 mod other;
 mod sniff;
@@ -14,8 +15,17 @@ use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
 use super::error::FormatName;
-use super::{VisionError, exif};
-use crate::types::{ExifSummary, ImageFormat};
+use super::{VisionError, exif, fingerprint};
+use crate::types::{ExifSummary, ImageFormat, PixelHash};
+use jpeg::Jpeg;
+
+pub(super) use budget::PixelBudget;
+
+/// JPEG files above this many pixels are not decoded at full size to be analysed.
+///
+/// Their [`PixelHash`] is taken over the compressed data instead: equal hashes still mean equal pixels, and a file whose
+/// metadata was edited still has an equal hash, but a lossless copy in another container is found by its looks.
+const FULL_DECODE_PIXELS: u64 = 2_000_000;
 
 /// Bounds on what is read; a file beyond any of them is refused from its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +75,7 @@ impl DecodeLimits {
 /// A decoded image.
 #[derive(Debug, Clone)]
 pub struct Decoded {
-    /// Oriented pixels, alpha over white, first frame.
+    /// Oriented pixels, alpha over white, first frame; smaller than the file's when that was allowed.
     pub pixels: RgbImage,
     /// Width of the oriented image in the file.
     pub width: u32,
@@ -77,11 +87,128 @@ pub struct Decoded {
     pub exif: ExifSummary,
 }
 
+impl Decoded {
+    /// Turns pixels the way they are to be seen; `stored` are the sides in the file.
+    fn oriented(
+        pixels: RgbImage,
+        stored: (u32, u32),
+        orientation: Orientation,
+        (format, exif): (ImageFormat, ExifSummary),
+    ) -> Self {
+        let (width, height) = match orientation {
+            Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH => (stored.1, stored.0),
+            _ => stored,
+        };
+        Self {
+            pixels: orient(pixels, orientation),
+            width,
+            height,
+            format,
+            exif,
+        }
+    }
+}
+
+/// Size at which an image is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// As it is in the file.
+    Full,
+    /// May be shrunk while it is decoded, down to these sides.
+    AtLeast {
+        /// Longer side in pixels.
+        long: u32,
+        /// Shorter side in pixels.
+        short: u32,
+    },
+}
+
+/// What analysing an image needs: pixels that may be shrunk already, and the identity of the full ones.
+pub(super) struct Sampled {
+    /// The image, with `pixels` at full size or shrunk; width and height are those of the full size.
+    pub(super) decoded: Decoded,
+    /// Identity of the oriented pixels at full size.
+    pub(super) pixel_hash: PixelHash,
+}
+
 /// Decodes a file at its full size.
 ///
 /// # Errors
 /// Any decoding variant of [`VisionError`]; each one's text is a reason for a person. Never panics on content.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, VisionError> {
+    decode_to(bytes, limits, Demand::Full)
+}
+
+/// Decodes a file at a size that is cheap to reach: JPEG files are halved, quartered or eighthed while they are
+/// decoded as long as `demand` is met, all others come at full size.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_to(bytes: &[u8], limits: &DecodeLimits, demand: Demand) -> Result<Decoded, VisionError> {
+    guarded(bytes, limits, |format| {
+        let (orientation, exif) = exif::read(bytes);
+        let (pixels, stored) = match format {
+            ImageFormat::Jpeg => {
+                let jpeg = Jpeg::open(bytes, limits)?;
+                let stored = (jpeg.width, jpeg.height);
+                (jpeg.decode(demand)?, stored)
+            }
+            _ => {
+                let pixels = other::decode(format, bytes, limits, |_| ())?;
+                let stored = pixels.dimensions();
+                (pixels, stored)
+            }
+        };
+        Ok(Decoded::oriented(pixels, stored, orientation, (format, exif)))
+    })
+}
+
+/// Decodes a file to be analysed: large JPEG files no larger than `demand` asks, all others at full size.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn sample(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    demand: Demand,
+    budget: &PixelBudget,
+) -> Result<Sampled, VisionError> {
+    guarded(bytes, limits, |format| {
+        let (orientation, exif) = exif::read(bytes);
+        let (pixels, stored, hash) = if format == ImageFormat::Jpeg {
+            let jpeg = Jpeg::open(bytes, limits)?;
+            let stored = (jpeg.width, jpeg.height);
+            if u64::from(stored.0) * u64::from(stored.1) > FULL_DECODE_PIXELS {
+                let hash = jpeg.stream_hash(orientation);
+                let _held = budget.take(jpeg.pixels_held(demand));
+                (jpeg.decode(demand)?, stored, Some(hash))
+            } else {
+                let _held = budget.take(jpeg.pixels_held(Demand::Full));
+                (jpeg.decode(Demand::Full)?, stored, None)
+            }
+        } else {
+            let mut held = None;
+            let pixels = other::decode(format, bytes, limits, |count| held = Some(budget.take(count)))?;
+            let stored = pixels.dimensions();
+            (pixels, stored, None)
+        };
+        let decoded = Decoded::oriented(pixels, stored, orientation, (format, exif));
+        Ok(Sampled {
+            pixel_hash: hash.unwrap_or_else(|| fingerprint::pixel_hash(&decoded.pixels)),
+            decoded,
+        })
+    })
+}
+
+/// Tells the format and runs a decoder on it, a panic of which is an error like any other.
+fn guarded<T>(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    decode: impl FnOnce(ImageFormat) -> Result<T, VisionError>,
+) -> Result<T, VisionError> {
     let size = bytes.len() as u64;
     if size > limits.max_file_bytes {
         return Err(VisionError::FileTooLarge {
@@ -92,33 +219,11 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, VisionErro
     let format = sniff::sniff(bytes)?;
     // The decoders are third-party code fed with hostile bytes: a panic in one of them is a damaged file, not the end
     // of the process. They hold nothing across the unwind but their own buffers.
-    catch_unwind(AssertUnwindSafe(|| decode_as(format, bytes, limits))).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| decode(format))).unwrap_or_else(|_| {
         Err(VisionError::Damaged {
             format: FormatName(format),
             detail: "the decoder gave up on it".to_owned(),
         })
-    })
-}
-
-fn decode_as(format: ImageFormat, bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, VisionError> {
-    let pixels = match format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, limits)?,
-        ImageFormat::Avif | ImageFormat::Heic | ImageFormat::Jxl => {
-            return Err(VisionError::Unsupported {
-                what: FormatName(format).to_string(),
-            });
-        }
-        _ => other::decode(format, bytes, limits)?,
-    };
-    let (orientation, exif) = exif::read(bytes);
-    let pixels = orient(pixels, orientation);
-    let (width, height) = pixels.dimensions();
-    Ok(Decoded {
-        pixels,
-        width,
-        height,
-        format,
-        exif,
     })
 }
 

@@ -10,11 +10,12 @@ use super::DecodeLimits;
 use crate::types::ImageFormat;
 use crate::vision::VisionError;
 
-/// Decodes to RGB over white, not yet oriented.
+/// Decodes to RGB over white, not yet oriented. `announce` is told the number of pixels before they are allocated.
 pub(super) fn decode(
     format: ImageFormat,
     bytes: &[u8],
     limits: &DecodeLimits,
+    announce: impl FnOnce(u64),
 ) -> Result<RgbImage, VisionError> {
     let refuse = |error: ImageError| refusal(format, &error);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), decoder_of(format)?);
@@ -25,6 +26,7 @@ pub(super) fn decode(
     let decoder = reader.into_decoder().map_err(refuse)?;
     let (width, height) = decoder.dimensions();
     limits.check(width, height)?;
+    announce(u64::from(width) * u64::from(height));
     DynamicImage::from_decoder(decoder)
         .map(over_white)
         .map_err(refuse)

@@ -4,10 +4,12 @@
 //! L2. Batch normalisation is folded into the convolutions on export; the names are those of the weights file, whose
 //! metadata gives widths and depths.
 
+mod packed;
 mod spec;
 mod stock;
 mod weights;
 
+pub use packed::{Isa, PackedConv, PackedNetwork};
 pub use spec::NetworkSpec;
 pub use stock::StockNetwork;
 pub use weights::Weights;

@@ -124,11 +124,16 @@ impl Shape {
         stride: 1,
         residual: true,
     };
-    const ONE: Self = Self {
+    pub(super) const ONE: Self = Self {
         kernel: 1,
         stride: 1,
         residual: false,
     };
+
+    /// Side of the output for an input side.
+    pub(super) const fn output_side(self, input: usize) -> usize {
+        (input + 2 * (self.kernel / 2) - self.kernel) / self.stride + 1
+    }
 }
 
 /// One convolution of the network: ReLU(conv(x) + bias (+ x)).

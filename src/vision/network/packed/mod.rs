@@ -1,0 +1,170 @@
+//! The network as one custom operation: weights packed once, NHWC, every convolution fused with bias, residual and
+//! ReLU, buffers reused.
+//!
+//! A convolution is computed in tiles of some pixels × some channels that stay in registers ([`tile`]). Because
+//! activations are NHWC inside a border of zeros ([`plane`]), a pixel's window is three runs of consecutive floats:
+//! nothing is copied before it is multiplied. [`StockNetwork`](super::StockNetwork) is the oracle.
+#![expect(unsafe_code, reason = "vector registers; every block states why it is sound")]
+
+mod conv;
+mod lanes;
+mod plane;
+mod tile;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape as Dims, Tensor};
+use parking_lot::Mutex;
+use rayon::prelude::*;
+
+pub use conv::PackedConv;
+pub use lanes::Isa;
+
+use super::spec::Shape;
+use super::stock::GEM_EPS;
+use super::weights::Weights;
+use plane::Plane;
+
+/// Images that go through a layer together: its weights are then read once for all of them.
+const GROUP: usize = 4;
+
+/// The network with packed weights.
+#[derive(Debug)]
+pub struct PackedNetwork {
+    convolutions: Vec<PackedConv>,
+    fc: PackedConv,
+    gem_p: f32,
+    dim: usize,
+    /// Buffers of past runs, for the next ones.
+    scratch: Mutex<Vec<Scratch>>,
+}
+
+/// Input and output of a layer, in turns.
+#[derive(Debug, Default)]
+struct Scratch {
+    from: Plane,
+    to: Plane,
+}
+
+impl PackedNetwork {
+    /// Packs weights for an instruction set.
+    ///
+    /// # Errors
+    /// candle's, never for checked weights.
+    pub fn new(weights: &Weights, isa: &'static Isa) -> Result<Self> {
+        let convolutions = weights
+            .convolutions()
+            .iter()
+            .map(|(spec, layer)| PackedConv::new(isa, spec.shape, true, (&layer.weight, &layer.bias)))
+            .collect::<Result<_>>()?;
+        let fc = weights.fc();
+        let (dim, input) = fc.weight.dims2()?;
+        let as_convolution = fc.weight.reshape((dim, input, 1, 1))?;
+        Ok(Self {
+            convolutions,
+            fc: PackedConv::new(isa, Shape::ONE, false, (&as_convolution, &fc.bias))?,
+            gem_p: weights.spec().gem_p,
+            dim,
+            scratch: Mutex::default(),
+        })
+    }
+
+    /// Embeds a batch, split over the rayon pool.
+    ///
+    /// `input`: contiguous f32 `[n, height, width, 3]`, RGB, (x / 255 − mean) / std. Answer: f32 `[n, dim]`, rows of
+    /// unit length.
+    ///
+    /// # Errors
+    /// candle's, for a tensor of another shape or type.
+    pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        input.apply_op1_no_bwd(self)
+    }
+
+    /// Embeds `count` images of `height` × `width` on the calling thread.
+    fn run(&self, images: &[f32], [count, height, width]: [usize; 3], features: &mut [f32]) {
+        let mut scratch = self.scratch.lock().pop().unwrap_or_default();
+        let Scratch { from, to } = &mut scratch;
+        from.reshape(count, [height, width, 3]);
+        from.fill(images);
+        for convolution in &self.convolutions {
+            convolution.run(from, to);
+            std::mem::swap(from, to);
+        }
+        self.pool(from, to);
+        self.fc.run(to, from);
+        for (row, features) in from
+            .rows(0)
+            .flat_map(|row| row.chunks_exact(self.dim))
+            .zip(features.chunks_exact_mut(self.dim))
+        {
+            let norm = row.iter().map(|&x| x * x).sum::<f32>().sqrt();
+            for (feature, &x) in features.iter_mut().zip(row) {
+                *feature = x / norm;
+            }
+        }
+        self.scratch.lock().push(scratch);
+    }
+
+    /// Generalised mean over space: each image of `from` becomes one pixel of `to`.
+    fn pool(&self, from: &Plane, to: &mut Plane) {
+        let [height, width, channels] = from.shape();
+        to.reshape(1, [1, from.count(), channels]);
+        let pixels = u32::try_from(height * width).map_or(f64::MAX, f64::from);
+        for image in 0..from.count() {
+            let start = to.offset(0, 1, image + 1);
+            let sums = &mut to.data_mut()[start..start + channels];
+            sums.fill(0.0);
+            for pixel in from.rows(image).flat_map(|row| row.chunks_exact(channels)) {
+                for (sum, &x) in sums.iter_mut().zip(pixel) {
+                    let x = x.max(GEM_EPS);
+                    #[expect(clippy::float_cmp, reason = "the usual exponent, read from a text")]
+                    let power = if self.gem_p == 3.0 {
+                        x * x * x
+                    } else {
+                        x.powf(self.gem_p)
+                    };
+                    *sum += power;
+                }
+            }
+            for sum in sums {
+                #[expect(clippy::cast_possible_truncation, reason = "a mean of f32")]
+                let mean = (f64::from(*sum) / pixels).powf(1.0 / f64::from(self.gem_p)) as f32;
+                *sum = mean;
+            }
+        }
+    }
+}
+
+impl CustomOp1 for PackedNetwork {
+    fn name(&self) -> &'static str {
+        "packed-network"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Dims)> {
+        let (count, height, width, channels) = layout.shape().dims4()?;
+        if channels != 3 || height == 0 || width == 0 {
+            candle_core::bail!(
+                "images of shape {:?}, [n, height, width, 3] is expected",
+                layout.shape()
+            );
+        }
+        let images = conv::contiguous(storage, layout)?;
+        let mut features = vec![0.0; count * self.dim];
+        let group = count.div_ceil(rayon::current_num_threads()).clamp(1, GROUP);
+        let image = height * width * channels;
+        let run = |(images, features): (&[f32], &mut [f32])| {
+            self.run(images, [images.len() / image, height, width], features);
+        };
+        if group >= count {
+            // on the calling thread: going through the pool would only add a wait
+            images
+                .chunks(image * group)
+                .zip(features.chunks_mut(self.dim * group))
+                .for_each(run);
+        } else {
+            images
+                .par_chunks(image * group)
+                .zip(features.par_chunks_mut(self.dim * group))
+                .for_each(run);
+        }
+        Ok((CpuStorage::F32(features), (count, self.dim).into()))
+    }
+}
