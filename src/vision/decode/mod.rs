@@ -15,7 +15,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
 use super::error::FormatName;
-use super::{VisionError, exif, fingerprint};
+use super::{VisionError, exif, fingerprint, resize};
 use crate::types::{ExifSummary, ImageFormat, PixelHash};
 use jpeg::Jpeg;
 
@@ -88,6 +88,12 @@ pub struct Decoded {
 }
 
 impl Decoded {
+    /// The pixels squashed to `side` × `side` by area, as a network takes them.
+    #[must_use]
+    pub fn squashed(&self, side: u32) -> RgbImage {
+        resize::squash(&self.pixels, side, side)
+    }
+
     /// Turns pixels the way they are to be seen; `stored` are the sides in the file.
     fn oriented(
         pixels: RgbImage,

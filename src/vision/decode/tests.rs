@@ -345,6 +345,85 @@ fn exif_tells_camera_and_time() {
     assert_eq!(read(&plain).exif, ExifSummary::default());
 }
 
+/// A JPEG large enough to be shrunk while it is decoded.
+fn large() -> Vec<u8> {
+    jpeg(&RgbImage::from_fn(2000, 1200, |x, y| {
+        let wave = |f: f32| ((x as f32 * f).sin() * 50.0 + (y as f32 * f * 0.7).cos() * 60.0 + 128.0) as u8;
+        Rgb([wave(0.004), wave(0.009), wave(0.02)])
+    }))
+}
+
+fn sampled(bytes: &[u8]) -> Sampled {
+    let demand = Demand::AtLeast {
+        long: 400,
+        short: 160,
+    };
+    sample(bytes, &DecodeLimits::default(), demand, &PixelBudget::new(1_000)).expect("decodes")
+}
+
+#[test]
+fn a_large_jpeg_is_shrunk_but_keeps_its_dimensions_and_its_looks() {
+    let file = large();
+    let small = sampled(&file).decoded;
+    assert_eq!((small.width, small.height), (2000, 1200));
+    assert_eq!(small.pixels.dimensions(), (500, 300));
+    let whole = resize::squash(&read(&file).pixels, 500, 300);
+    assert!(near(&small.pixels, &whole, 6));
+
+    let turned = sampled(&with_orientation(&file, 6)).decoded;
+    assert_eq!((turned.width, turned.height), (1200, 2000));
+    assert_eq!(turned.pixels, image::imageops::rotate90(&small.pixels));
+
+    let strip = Demand::AtLeast {
+        long: 400,
+        short: 700,
+    };
+    let taller = decode_to(&file, &DecodeLimits::default(), strip).expect("decodes");
+    assert_eq!(taller.pixels.dimensions(), (2000, 1200));
+}
+
+#[test]
+fn metadata_does_not_change_the_identity_of_a_large_jpeg_and_pixels_do() {
+    let file = large();
+    let hash = |bytes: &[u8]| sampled(bytes).pixel_hash;
+    let comment = [b"\xff\xd8\xff\xfe\0\x07hello", &file[2..]].concat();
+    assert_eq!(hash(&comment), hash(&file));
+    assert_eq!(hash(&with_orientation(&file, 1)), hash(&file));
+    assert_ne!(hash(&with_orientation(&file, 3)), hash(&file));
+
+    // another value in the quantisation table: other pixels from the same coefficients
+    let mut other = file.clone();
+    let table = other
+        .windows(2)
+        .position(|w| w == [0xff, 0xdb])
+        .expect("a quantisation table");
+    other[table + 5] ^= 1;
+    assert_ne!(hash(&other), hash(&file));
+    let mut other = file.clone();
+    let middle = other.len() / 2;
+    other[middle] ^= 1;
+    let changed = sample(
+        &other,
+        &DecodeLimits::default(),
+        Demand::Full,
+        &PixelBudget::new(1),
+    );
+    assert!(changed.is_err() || changed.is_ok_and(|s| s.pixel_hash != hash(&file)));
+}
+
+#[test]
+fn a_small_image_has_one_identity_in_every_container() {
+    let image = corners(40, 30);
+    let hash = |codec| sampled(&encoded(image.clone(), codec)).pixel_hash;
+    assert_eq!(hash(Codec::Png), fingerprint::pixel_hash(&image));
+    assert_eq!(hash(Codec::Png), hash(Codec::Bmp));
+    let from_jpeg = read(&jpeg(&image)).pixels;
+    assert_eq!(
+        sampled(&jpeg(&image)).pixel_hash,
+        sampled(&encoded(from_jpeg, Codec::Png)).pixel_hash
+    );
+}
+
 fn samples() -> Vec<Vec<u8>> {
     let image = corners(24, 20);
     let mut files: Vec<Vec<u8>> = [

@@ -5,7 +5,72 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape as Dims, Tensor};
 use super::lanes::Isa;
 use super::plane::Plane;
 use super::tile::{Block, Finish, Kernel, MAX_PIXELS, Tile, Window};
+use super::winograd::{Winograd, WinogradScratch};
 use crate::vision::network::spec::Shape;
+
+/// A matrix of weights, in blocks of as many output channels as a tile has.
+#[derive(Debug, Clone)]
+pub(super) struct Packing {
+    kernel: &'static Kernel,
+    output: usize,
+    depth: usize,
+    /// `[blocks][depth][kernel.channels]`.
+    weights: Vec<f32>,
+    /// `[blocks × kernel.channels]`.
+    bias: Vec<f32>,
+}
+
+impl Packing {
+    /// Packs rows of `depth` weights, one for each output channel; what `bias` lacks is zero.
+    pub(super) fn new(
+        kernel: &'static Kernel,
+        rows: &[f32],
+        bias: &[f32],
+        [output, depth]: [usize; 2],
+    ) -> Self {
+        let padded = output.next_multiple_of(kernel.channels);
+        let mut weights = vec![0.0; padded * depth];
+        for (o, row) in rows.chunks_exact(depth).enumerate() {
+            let (block, lane) = (o / kernel.channels, o % kernel.channels);
+            let lanes = weights[block * depth * kernel.channels + lane..].iter_mut();
+            for (to, &from) in lanes.step_by(kernel.channels).zip(row) {
+                *to = from;
+            }
+        }
+        let mut bias = bias.to_vec();
+        bias.resize(padded, 0.0);
+        Self {
+            kernel,
+            output,
+            depth,
+            weights,
+            bias,
+        }
+    }
+
+    /// Output channels and weights of each.
+    pub(super) fn dims(&self) -> [usize; 2] {
+        [self.output, self.depth]
+    }
+
+    pub(super) fn kernel(&self) -> &'static Kernel {
+        self.kernel
+    }
+
+    /// The blocks, each with its first channel.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (usize, Block<'_>)> {
+        let channels = self.kernel.channels;
+        self.weights
+            .chunks_exact(self.depth * channels)
+            .zip(self.bias.chunks_exact(channels))
+            .enumerate()
+            .map(move |(index, (weights, bias))| {
+                let first = index * channels;
+                let valid = channels.min(self.output - first);
+                (first, Block { weights, bias, valid })
+            })
+    }
+}
 
 /// A convolution of NHWC images: conv(x) + bias, optionally + x, optionally ReLU. 3×3 pads by one zero.
 #[derive(Debug, Clone)]
@@ -13,12 +78,8 @@ pub struct PackedConv {
     shape: Shape,
     relu: bool,
     input: usize,
-    output: usize,
-    kernel: &'static Kernel,
-    /// `[blocks][kernel rows × kernel columns × input][kernel.channels]`.
-    weights: Vec<f32>,
-    /// `[blocks × kernel.channels]`.
-    bias: Vec<f32>,
+    packing: Packing,
+    winograd: Option<Winograd>,
 }
 
 impl PackedConv {
@@ -38,62 +99,45 @@ impl PackedConv {
             .iter()
             .min_by_key(|kernel| output.next_multiple_of(kernel.channels))
             .ok_or_else(|| candle_core::Error::Msg(format!("{} has no kernels", isa.name())))?;
-        let depth = rows * columns * input;
-        let padded = output.next_multiple_of(kernel.channels);
         // [out][row][column][in]
-        let rows_of_weights = weight.permute((0, 2, 3, 1))?.flatten_all()?.to_vec1::<f32>()?;
-        let mut weights = vec![0.0; padded * depth];
-        for (o, column) in rows_of_weights.chunks_exact(depth).enumerate() {
-            let (block, lane) = (o / kernel.channels, o % kernel.channels);
-            let lanes = weights[block * depth * kernel.channels + lane..]
-                .iter_mut()
-                .step_by(kernel.channels);
-            for (to, &from) in lanes.zip(column) {
-                *to = from;
-            }
-        }
-        let mut bias = bias.to_vec1::<f32>()?;
-        bias.resize(padded, 0.0);
+        let weights = weight.permute((0, 2, 3, 1))?.flatten_all()?.to_vec1::<f32>()?;
+        let bias = bias.to_vec1::<f32>()?;
+        let winograd = if shape.kernel == 3 && shape.stride == 1 {
+            Winograd::new(isa, kernel, &weights, [output, input])
+        } else {
+            None
+        };
         Ok(Self {
             shape,
             relu,
             input,
-            output,
-            kernel,
-            weights,
-            bias,
+            packing: Packing::new(kernel, &weights, &bias, [output, rows * columns * input]),
+            winograd,
         })
     }
 
-    /// Shape of the output images for input images of `height` × `width`.
-    pub(super) fn output_shape(&self, [height, width]: [usize; 2]) -> [usize; 3] {
-        [
-            self.shape.output_side(height),
-            self.shape.output_side(width),
-            self.output,
-        ]
-    }
-
     /// Computes all images of `input` into `output`, which takes its shape.
-    pub(super) fn run(&self, input: &Plane, output: &mut Plane) {
+    pub(super) fn run(&self, scratch: &mut WinogradScratch, input: &Plane, output: &mut Plane) {
         let [height, width, channels] = input.shape();
         assert_eq!(channels, self.input, "a plane of another layer");
-        let shape = self.output_shape([height, width]);
-        output.reshape(input.count(), shape);
-        let depth = self.shape.kernel * self.shape.kernel * self.input;
-        let blocks = self.weights.chunks_exact(depth * self.kernel.channels);
-        for (index, (weights, bias)) in blocks
-            .zip(self.bias.chunks_exact(self.kernel.channels))
-            .enumerate()
-        {
-            let first = index * self.kernel.channels;
-            let block = Block {
-                weights,
-                bias,
-                valid: self.kernel.channels.min(self.output - first),
-            };
-            for image in 0..input.count() {
-                self.run_block(block, first, image, input, output);
+        let [height, width] = [height, width].map(|side| self.shape.output_side(side));
+        let [channels, _] = self.packing.dims();
+        output.reshape(input.count(), [height, width, channels]);
+        match &self.winograd {
+            Some(winograd) if Winograd::pays(input.count(), [height, width]) => {
+                winograd.run(
+                    scratch,
+                    input,
+                    (output, &self.packing.bias),
+                    (self.shape.residual, self.relu),
+                );
+            }
+            _ => {
+                for (first, block) in self.packing.blocks() {
+                    for image in 0..input.count() {
+                        self.run_block(block, first, image, input, output);
+                    }
+                }
             }
         }
     }
@@ -103,6 +147,7 @@ impl PackedConv {
         let Shape {
             kernel: side, stride, ..
         } = self.shape;
+        let kernel = self.packing.kernel();
         // a 3×3 window starts in the border, a 1×1 window inside it
         let shift = 1 - side / 2;
         let [height, width, _] = output.shape();
@@ -117,7 +162,7 @@ impl PackedConv {
         let mut residual = [0; MAX_PIXELS];
         let (mut y, mut x) = (0, 0);
         while y < height {
-            for pixel in 0..self.kernel.pixels {
+            for pixel in 0..kernel.pixels {
                 // past the end, the last pixel is repeated
                 if y < height {
                     window.starts[pixel] = input.offset(image, y * stride + shift, x * stride + shift);
@@ -137,7 +182,7 @@ impl PackedConv {
                 residual: self.shape.residual.then_some((input.data(), residual)),
                 relu: self.relu,
             };
-            Tile::compute(self.kernel, window, block, finish, (output.data_mut(), targets));
+            Tile::compute(kernel, window, block, finish, (output.data_mut(), targets));
         }
     }
 }
@@ -157,7 +202,7 @@ impl CustomOp1 for PackedConv {
         let (mut input, mut output) = (Plane::default(), Plane::default());
         input.reshape(count, [height, width, channels]);
         input.fill(images);
-        self.run(&input, &mut output);
+        self.run(&mut WinogradScratch::default(), &input, &mut output);
         let [height, width, channels] = output.shape();
         let mut data = Vec::with_capacity(count * height * width * channels);
         for row in (0..count).flat_map(|image| output.rows(image)) {

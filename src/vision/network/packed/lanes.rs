@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use super::tile::{Kernel, Tile, tile};
+use super::winograd::{InputJob, OutputJob, Transforms, transform_input, transform_output};
 
 /// Arithmetic on one vector register.
 ///
@@ -30,6 +31,7 @@ pub struct Isa {
     supported: fn() -> bool,
     /// Tile shapes, the preferred one first.
     pub(super) kernels: &'static [Kernel],
+    pub(super) transforms: Transforms,
 }
 
 /// Every instruction set compiled for this architecture, best first; the last one is always supported.
@@ -82,7 +84,7 @@ impl Isa {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Isa, Kernel, Lanes, Tile, tile};
+    use super::*;
 
     pub(super) const AVX512: Isa = Isa {
         name: "avx512",
@@ -100,6 +102,11 @@ mod x86 {
                 run: avx512_12x2,
             },
         ],
+        transforms: Transforms {
+            width: 16,
+            input: avx512_input,
+            output: avx512_output,
+        },
     };
 
     pub(super) const AVX2: Isa = Isa {
@@ -111,6 +118,11 @@ mod x86 {
             channels: 16,
             run: avx2_6x2,
         }],
+        transforms: Transforms {
+            width: 8,
+            input: avx2_input,
+            output: avx2_output,
+        },
     };
 
     struct Zmm;
@@ -201,10 +213,34 @@ mod x86 {
         unsafe { tile::<Zmm, 12, 2>(job) }
     }
 
+    #[target_feature(enable = "avx512f")]
+    fn avx512_input(job: &InputJob<'_>) {
+        // SAFETY: as above.
+        unsafe { transform_input::<Zmm>(job) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn avx512_output(job: &OutputJob<'_>) {
+        // SAFETY: as above.
+        unsafe { transform_output::<Zmm>(job) }
+    }
+
     #[target_feature(enable = "avx2,fma")]
     fn avx2_6x2(job: &Tile<'_>) {
         // SAFETY: as above.
         unsafe { tile::<Ymm, 6, 2>(job) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    fn avx2_input(job: &InputJob<'_>) {
+        // SAFETY: as above.
+        unsafe { transform_input::<Ymm>(job) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    fn avx2_output(job: &OutputJob<'_>) {
+        // SAFETY: as above.
+        unsafe { transform_output::<Ymm>(job) }
     }
 }
 
@@ -212,7 +248,7 @@ mod x86 {
 mod arm {
     use std::arch::aarch64::*;
 
-    use super::{Isa, Kernel, Lanes, Tile, tile};
+    use super::*;
 
     pub(super) const NEON: Isa = Isa {
         name: "neon",
@@ -223,6 +259,11 @@ mod arm {
             channels: 16,
             run: neon_6x4,
         }],
+        transforms: Transforms {
+            width: 4,
+            input: neon_input,
+            output: neon_output,
+        },
     };
 
     struct Quad;
@@ -268,10 +309,22 @@ mod arm {
         // SAFETY: this function is compiled for the instruction set; `Tile` vouches for the pointers.
         unsafe { tile::<Quad, 6, 4>(job) }
     }
+
+    #[target_feature(enable = "neon")]
+    fn neon_input(job: &InputJob<'_>) {
+        // SAFETY: as above.
+        unsafe { transform_input::<Quad>(job) }
+    }
+
+    #[target_feature(enable = "neon")]
+    fn neon_output(job: &OutputJob<'_>) {
+        // SAFETY: as above.
+        unsafe { transform_output::<Quad>(job) }
+    }
 }
 
 mod portable {
-    use super::{Isa, Kernel, Lanes, Tile, tile};
+    use super::*;
 
     pub(super) const PORTABLE: Isa = Isa {
         name: "scalar",
@@ -281,6 +334,11 @@ mod portable {
             channels: 8,
             run: portable_4x2,
         }],
+        transforms: Transforms {
+            width: 4,
+            input: portable_input,
+            output: portable_output,
+        },
     };
 
     /// Four floats that the compiler may keep in any register; no fused multiplication, which would be a call.
@@ -321,5 +379,15 @@ mod portable {
     fn portable_4x2(job: &Tile<'_>) {
         // SAFETY: nothing is asked of the processor; `Tile` vouches for the pointers.
         unsafe { tile::<Four, 4, 2>(job) }
+    }
+
+    fn portable_input(job: &InputJob<'_>) {
+        // SAFETY: as above.
+        unsafe { transform_input::<Four>(job) }
+    }
+
+    fn portable_output(job: &OutputJob<'_>) {
+        // SAFETY: as above.
+        unsafe { transform_output::<Four>(job) }
     }
 }

@@ -3,13 +3,15 @@
 //!
 //! A convolution is computed in tiles of some pixels × some channels that stay in registers ([`tile`]). Because
 //! activations are NHWC inside a border of zeros ([`plane`]), a pixel's window is three runs of consecutive floats:
-//! nothing is copied before it is multiplied. [`StockNetwork`](super::StockNetwork) is the oracle.
+//! nothing is copied before it is multiplied. 3×3 layers of
+//! stride 1 go through [`winograd`] where it pays. [`StockNetwork`](super::StockNetwork) is the oracle.
 #![expect(unsafe_code, reason = "vector registers; every block states why it is sound")]
 
 mod conv;
 mod lanes;
 mod plane;
 mod tile;
+mod winograd;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape as Dims, Tensor};
 use parking_lot::Mutex;
@@ -22,6 +24,7 @@ use super::spec::Shape;
 use super::stock::GEM_EPS;
 use super::weights::Weights;
 use plane::Plane;
+use winograd::WinogradScratch;
 
 /// Images that go through a layer together: its weights are then read once for all of them.
 const GROUP: usize = 4;
@@ -42,6 +45,7 @@ pub struct PackedNetwork {
 struct Scratch {
     from: Plane,
     to: Plane,
+    winograd: WinogradScratch,
 }
 
 impl PackedNetwork {
@@ -81,15 +85,15 @@ impl PackedNetwork {
     /// Embeds `count` images of `height` × `width` on the calling thread.
     fn run(&self, images: &[f32], [count, height, width]: [usize; 3], features: &mut [f32]) {
         let mut scratch = self.scratch.lock().pop().unwrap_or_default();
-        let Scratch { from, to } = &mut scratch;
+        let Scratch { from, to, winograd } = &mut scratch;
         from.reshape(count, [height, width, 3]);
         from.fill(images);
         for convolution in &self.convolutions {
-            convolution.run(from, to);
+            convolution.run(winograd, from, to);
             std::mem::swap(from, to);
         }
         self.pool(from, to);
-        self.fc.run(to, from);
+        self.fc.run(winograd, to, from);
         for (row, features) in from
             .rows(0)
             .flat_map(|row| row.chunks_exact(self.dim))
