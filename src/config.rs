@@ -309,8 +309,11 @@ impl Config {
             });
         }
         let path = file.unwrap_or(Path::new(FILE_NAME));
-        let config: Self = Figment::from(Serialized::defaults(Self::default()))
-            .merge(Toml::file_exact(path))
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if path.is_file() {
+            figment = figment.merge(Toml::file_exact(path));
+        }
+        let config: Self = figment
             .merge(Environment::new(environment))
             .merge(Serialized::globals(flags))
             .extract()

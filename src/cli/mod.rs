@@ -2,6 +2,8 @@
 //! this file names them, reads the settings, and turns what they return into an exit code.
 
 mod config;
+mod matching;
+mod scan;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -104,6 +106,7 @@ pub struct StoreFlags {
 #[derive(Debug, Subcommand)]
 enum Command {
     Config(config::Args),
+    Scan(Box<scan::Args>),
 }
 
 impl Command {
@@ -114,19 +117,21 @@ impl Command {
                 listen: args.listen,
                 ..Overrides::from(&args.store)
             },
+            Self::Scan(_) => Overrides::default(),
         }
     }
 
     /// What is logged when nobody said: a service tells what it does, a command only what goes wrong.
     fn default_filter(&self) -> &'static str {
         match self {
-            Self::Config(_) => "warn",
+            Self::Config(_) | Self::Scan(_) => "warn",
         }
     }
 
     fn run(self, context: &Context) -> anyhow::Result<Exit> {
         match self {
             Self::Config(args) => config::run(args, context),
+            Self::Scan(args) => scan::run(*args, context),
         }
     }
 }

@@ -35,11 +35,16 @@ impl Cascade {
     /// embedding or by PDQ. `variants` are the eight PDQ hashes of `a`.
     #[must_use]
     pub fn wants_verification(&self, a: &Fingerprint, variants: &[PdqHash; 8], b: &Fingerprint) -> bool {
+        self.is_verifiable(a, b) && self.is_candidate(a, variants, b)
+    }
+
+    /// Whether verification can tell anything: the pair is not settled by bytes or pixels, and neither image is tiny.
+    #[must_use]
+    pub fn is_verifiable(&self, a: &Fingerprint, b: &Fingerprint) -> bool {
         a.content_hash != b.content_hash
             && a.pixel_hash != b.pixel_hash
             && !self.is_tiny(a)
             && !self.is_tiny(b)
-            && self.is_candidate(a, variants, b)
     }
 
     /// Judges a pair; `None` when it is no match at all. The transform of the answer leads from `a` to `b`.
@@ -58,14 +63,16 @@ impl Cascade {
         if a.pixel_hash == b.pixel_hash {
             return Some(Match::exact(MatchClass::SamePixels, Stage::Pixels));
         }
-        if self.is_tiny(a) || self.is_tiny(b) || !self.is_candidate(a, variants, b) {
+        if self.is_tiny(a) || self.is_tiny(b) {
             return None;
         }
         let pdq_distance = self.pdq_distance(a, variants, b);
+        let is_candidate = self.is_candidate(a, variants, b);
         match verification {
-            None => Some(self.unverified(similarity, pdq_distance, Gate::Unverified)),
+            None => is_candidate.then(|| self.unverified(similarity, pdq_distance, Gate::Unverified)),
             Some(v) if v.featureless => None,
             Some(v) => Some(match &v.alignment {
+                None if !is_candidate => return None,
                 None => self.unverified(similarity, pdq_distance, Gate::NoWarp),
                 Some(alignment) => {
                     let mut found = self.verified(similarity, v, alignment);

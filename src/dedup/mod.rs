@@ -88,3 +88,36 @@ impl Gate {
         }
     }
 }
+
+impl Match {
+    /// The same match with the images in the other order. Changed regions stay where they were seen, in the image
+    /// that used to be first, carried over by the transform.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        let carried = |region: &Region| {
+            let Some(transform) = self.transform else {
+                return *region;
+            };
+            let (x, y) = (f64::from(region.x), f64::from(region.y));
+            let (w, h) = (f64::from(region.width), f64::from(region.height));
+            let corners = [[x, y], [x + w, y], [x, y + h], [x + w, y + h]].map(|p| transform.apply(p));
+            let bounds = |axis: usize| {
+                let low = corners.iter().map(|c| c[axis]).fold(f64::MAX, f64::min);
+                let high = corners.iter().map(|c| c[axis]).fold(f64::MIN, f64::max);
+                (low as f32, (high - low) as f32)
+            };
+            let ((x, width), (y, height)) = (bounds(0), bounds(1));
+            Region { x, y, width, height }
+        };
+        Self {
+            transform: self.transform.and_then(|t| t.inverse()),
+            evidence: Evidence {
+                overlap_a: self.evidence.overlap_b,
+                overlap_b: self.evidence.overlap_a,
+                changed: self.evidence.changed.iter().map(carried).collect(),
+                ..self.evidence.clone()
+            },
+            ..self.clone()
+        }
+    }
+}

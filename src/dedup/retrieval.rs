@@ -1,8 +1,12 @@
 //! Pairs of images that are close by PDQ, in any of the eight rotations and mirrors.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
 use rayon::prelude::*;
 
-use crate::types::PdqHash;
+use crate::types::{PdqHash, Similarity};
 
 /// The hashes of one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,27 +17,92 @@ pub struct PdqSet {
     pub quality: u8,
 }
 
-/// All pairs `(a, b)` with `a < b` whose least distance is at most `radius`, in order; images of a quality below
-/// `min_quality` have none. Compares every pair, on the threads of the current rayon pool.
-#[must_use]
-pub fn pdq_join(images: &[PdqSet], radius: u32, min_quality: u8) -> Vec<(u32, u32)> {
+/// All pairs `(a, b, distance)` with `a < b` whose least distance is at most `radius`, handed out in no defined
+/// order; images of a quality below `min_quality` have none. Compares every pair, on the threads of the current
+/// rayon pool.
+pub fn pdq_join(images: &[PdqSet], radius: u32, min_quality: u8, take: impl Fn(u32, u32, u32) + Sync) {
     let usable: Vec<(u32, [[u64; 4]; 8])> = (0u32..)
         .zip(images)
         .filter(|(_, set)| set.quality >= min_quality)
         .map(|(row, set)| (row, set.variants.map(|hash| words(&hash))))
         .collect();
-    usable
-        .par_iter()
-        .enumerate()
-        .flat_map_iter(|(i, (a, variants))| {
-            usable[i + 1..].iter().filter_map(move |(b, others)| {
-                variants
-                    .iter()
-                    .any(|variant| within(variant, &others[0], radius))
-                    .then_some((*a, *b))
+    usable.par_iter().enumerate().for_each(|(i, (a, variants))| {
+        for (b, others) in &usable[i + 1..] {
+            let nearest = variants
+                .iter()
+                .filter_map(|variant| within(variant, &others[0], radius))
+                .min();
+            if let Some(distance) = nearest {
+                take(*a, *b, distance);
+            }
+        }
+    });
+}
+
+/// Candidate pairs of a set of images: of each image the nearest few by either measure, so that their number grows
+/// with the images and not with its square.
+pub struct Candidates {
+    rows: Vec<Mutex<Row>>,
+    limit: usize,
+}
+
+#[derive(Default)]
+struct Row {
+    by_similarity: BTreeSet<(Similarity, u32)>,
+    by_distance: BTreeSet<(Reverse<u32>, u32)>,
+}
+
+impl Candidates {
+    /// For `images` images, of each the `limit` nearest by similarity and as many by PDQ.
+    #[must_use]
+    pub fn new(images: usize, limit: usize) -> Self {
+        Self {
+            rows: (0..images).map(|_| Mutex::default()).collect(),
+            limit,
+        }
+    }
+
+    /// Takes a pair found by its embeddings.
+    pub fn similar(&self, a: u32, b: u32, similarity: Similarity) {
+        for (row, other) in [(a, b), (b, a)] {
+            let row = &mut self.rows[row as usize].lock().by_similarity;
+            row.insert((similarity, other));
+            if row.len() > self.limit {
+                row.pop_first();
+            }
+        }
+    }
+
+    /// Takes a pair found by PDQ.
+    pub fn near(&self, a: u32, b: u32, distance: u32) {
+        for (row, other) in [(a, b), (b, a)] {
+            let row = &mut self.rows[row as usize].lock().by_distance;
+            row.insert((Reverse(distance), other));
+            if row.len() > self.limit {
+                row.pop_first();
+            }
+        }
+    }
+
+    /// The pairs `(a, b)`, `a < b`, that are among the nearest of either, in order.
+    #[must_use]
+    pub fn pairs(self) -> Vec<(u32, u32)> {
+        let mut pairs: Vec<(u32, u32)> = (0u32..)
+            .zip(self.rows)
+            .flat_map(|(a, row)| {
+                let row = row.into_inner();
+                let similar = row.by_similarity.into_iter().map(|(_, b)| b);
+                let near = row.by_distance.into_iter().map(|(_, b)| b);
+                similar
+                    .chain(near)
+                    .map(move |b| (a.min(b), a.max(b)))
+                    .collect::<Vec<_>>()
             })
-        })
-        .collect()
+            .collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        pairs
+    }
 }
 
 fn words(hash: &PdqHash) -> [u64; 4] {
@@ -41,10 +110,14 @@ fn words(hash: &PdqHash) -> [u64; 4] {
     [0, 1, 2, 3].map(|i| u64::from_le_bytes(chunks[i]))
 }
 
-fn within(a: &[u64; 4], b: &[u64; 4], radius: u32) -> bool {
+fn within(a: &[u64; 4], b: &[u64; 4], radius: u32) -> Option<u32> {
     let part = |i: usize| (a[i] ^ b[i]).count_ones();
     let half = part(0) + part(1);
-    half <= radius && half + part(2) + part(3) <= radius
+    if half > radius {
+        return None;
+    }
+    let distance = half + part(2) + part(3);
+    (distance <= radius).then_some(distance)
 }
 
 #[cfg(test)]
@@ -65,13 +138,31 @@ mod tests {
             set(0x0f, 0xff, 90),
             set(0x00, 0x0f, 10),
         ];
+        let join = |radius, quality| {
+            let found = Mutex::new(Vec::new());
+            pdq_join(&images, radius, quality, |a, b, d| found.lock().push((a, b, d)));
+            let mut found = found.into_inner();
+            found.sort_unstable();
+            found
+        };
         // 0 and 1 differ in one bit a byte; 0 turned is 2; image 3 is of poor quality.
-        assert_eq!(pdq_join(&images, 32, 50), [(0, 1), (0, 2)]);
-        assert_eq!(pdq_join(&images, 31, 50), [(0, 2)]);
+        assert_eq!(join(32, 50), [(0, 1, 32), (0, 2, 0)]);
+        assert_eq!(join(31, 50), [(0, 2, 0)]);
         assert_eq!(
-            pdq_join(&images, 0, 0),
-            [(0, 2), (0, 3)],
+            join(0, 0),
+            [(0, 2, 0), (0, 3, 0)],
             "variants of the first, base of the second"
         );
+    }
+
+    #[test]
+    fn candidates_are_the_nearest_few_of_either_image() {
+        let candidates = Candidates::new(5, 1);
+        for (a, b, similarity) in [(0, 1, 0.9), (0, 2, 0.8), (1, 2, 0.7), (3, 4, 0.1)] {
+            candidates.similar(a, b, Similarity::clamped(similarity));
+        }
+        candidates.near(2, 4, 9);
+        candidates.near(0, 4, 7);
+        assert_eq!(candidates.pairs(), [(0, 1), (0, 2), (0, 4), (2, 4), (3, 4)]);
     }
 }

@@ -32,6 +32,35 @@ impl Transform {
         let [a, b, c, d, e, f] = self.matrix;
         [a * x + b * y + c, d * x + e * y + f]
     }
+
+    /// The map from B back to A; `None` when this one flattens the plane.
+    #[must_use]
+    pub fn inverse(&self) -> Option<Self> {
+        let [a, b, c, d, e, f] = self.matrix;
+        let det = a * e - b * d;
+        if !det.is_finite() || det.abs() < 1e-12 {
+            return None;
+        }
+        // A turn undone is the opposite turn; seen in a mirror it is the same.
+        let rotation = if self.mirrored {
+            self.rotation
+        } else {
+            -self.rotation
+        };
+        Some(Self {
+            matrix: [
+                e / det,
+                -b / det,
+                (b * f - c * e) / det,
+                -d / det,
+                a / det,
+                (c * d - a * f) / det,
+            ],
+            rotation,
+            scale: 1.0 / self.scale,
+            mirrored: self.mirrored,
+        })
+    }
 }
 
 /// Axis-aligned rectangle in relative units, 0 to 1, origin at the top left.
@@ -45,4 +74,28 @@ pub struct Region {
     pub width: f32,
     /// Height.
     pub height: f32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inverse_leads_back() {
+        let there = Transform {
+            matrix: [0.4, -0.2, 0.3, 0.1, 0.7, -0.1],
+            rotation: 20.0,
+            scale: 0.5,
+            mirrored: false,
+        };
+        let back = there.inverse().expect("it is regular");
+        let [x, y] = back.apply(there.apply([0.3, 0.8]));
+        assert!((x - 0.3).abs() < 1e-9 && (y - 0.8).abs() < 1e-9);
+        assert_eq!((back.rotation, back.scale), (-20.0, 2.0));
+        let flat = Transform {
+            matrix: [1.0, 1.0, 0.0, 1.0, 1.0, 0.0],
+            ..there
+        };
+        assert_eq!(flat.inverse(), None);
+    }
 }

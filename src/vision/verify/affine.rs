@@ -5,7 +5,8 @@
 pub(super) struct Affine(pub(super) [f64; 6]);
 
 impl Affine {
-    pub(super) const IDENTITY: Self = Self([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+    #[cfg(test)]
+    const IDENTITY: Self = Self([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
 
     pub(super) fn apply(&self, [x, y]: [f64; 2]) -> [f64; 2] {
         let [a, b, c, d, e, f] = self.0;

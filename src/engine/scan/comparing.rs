@@ -1,0 +1,279 @@
+//! From contents to matches: candidates, verification, and the further pairs that groups need.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rayon::prelude::*;
+
+use super::cache::Cache;
+use super::intake::Known;
+use super::{Phase, Progress, ScanError};
+use crate::dedup::retrieval::{Candidates, PdqSet, pdq_join};
+use crate::dedup::{self, Cascade, Edge, Match};
+use crate::types::{Embedding, MatchClass, Similarity};
+use crate::vector::join;
+use crate::vision::thumbnail;
+use crate::vision::verify::{Features, verify};
+
+/// Nearest images of each that are verified, by either measure.
+const NEIGHBOURS: usize = 24;
+/// Probability from which a pair that is merely similar is worth showing.
+const LIKELY_SIMILAR: f32 = 0.3;
+/// Features kept in memory, about 200 kB each.
+const FEATURES: usize = 1024;
+/// Rounds of further verification around the hubs of groups.
+const ROUNDS: usize = 4;
+
+/// Pairs that were judged; `a < b` are positions among the contents.
+pub(super) type Matches = BTreeMap<(u32, u32), Match>;
+
+/// Compares contents of different pixels.
+pub(super) struct Comparer<'a> {
+    pub(super) contents: &'a [&'a Known],
+    pub(super) cascade: &'a Cascade,
+    pub(super) cache: &'a Cache,
+    pub(super) progress: &'a (dyn Fn(Progress) + Sync),
+    features: Mutex<Recent>,
+    verified: AtomicU64,
+}
+
+impl<'a> Comparer<'a> {
+    pub(super) fn new(
+        contents: &'a [&'a Known],
+        cascade: &'a Cascade,
+        cache: &'a Cache,
+        progress: &'a (dyn Fn(Progress) + Sync),
+    ) -> Self {
+        Self {
+            contents,
+            cascade,
+            cache,
+            progress,
+            features: Mutex::default(),
+            verified: AtomicU64::new(0),
+        }
+    }
+
+    /// Pairs that were verified so far.
+    pub(super) fn verified(&self) -> u64 {
+        self.verified.load(Ordering::Relaxed)
+    }
+
+    /// All matches, and those that complete the groups of at least `level`.
+    pub(super) fn matches(
+        &self,
+        candidates: &[dedup::Candidate],
+        level: MatchClass,
+        policy: &dedup::KeepPolicy,
+    ) -> Result<Matches, ScanError> {
+        let pairs = self.candidates()?;
+        let mut tested: BTreeSet<(u32, u32)> = pairs.iter().copied().collect();
+        let mut matches = self.judge(&pairs, level)?;
+        for _ in 0..ROUNDS {
+            // Members of a group have to match its keeper: verify what retrieval did not bring up.
+            let missing = missing_pairs(&matches, &tested, candidates, level, policy);
+            if missing.is_empty() {
+                break;
+            }
+            tested.extend(&missing);
+            matches.extend(self.judge(&missing, level)?);
+        }
+        Ok(matches)
+    }
+
+    fn candidates(&self) -> Result<Vec<(u32, u32)>, ScanError> {
+        let calibration = self.cascade.calibration();
+        let candidates = Candidates::new(self.contents.len(), NEIGHBOURS);
+        let embeddings: Vec<Embedding> = self
+            .contents
+            .iter()
+            .map(|known| known.fingerprint.embedding.clone())
+            .collect();
+        join::self_join_each(
+            &embeddings,
+            Similarity::clamped(calibration.min_similarity),
+            |joined| {
+                (self.progress)(Progress {
+                    phase: Phase::Comparing,
+                    done: joined.done,
+                    total: joined.total,
+                });
+            },
+            |pairs| {
+                for pair in pairs {
+                    candidates.similar(pair.a, pair.b, pair.similarity);
+                }
+            },
+        )?;
+        let hashes: Vec<PdqSet> = self
+            .contents
+            .iter()
+            .map(|known| PdqSet {
+                variants: known.variants,
+                quality: known.fingerprint.pdq_quality,
+            })
+            .collect();
+        pdq_join(
+            &hashes,
+            calibration.pdq_radius,
+            calibration.min_pdq_quality,
+            |a, b, distance| candidates.near(a, b, distance),
+        );
+        Ok(candidates.pairs())
+    }
+
+    /// Verifies and judges pairs, in parallel; the answer does not depend on the number of threads. Pairs that are
+    /// merely similar are kept only when they are asked for, and likely.
+    fn judge(&self, pairs: &[(u32, u32)], level: MatchClass) -> Result<Matches, ScanError> {
+        let done = AtomicU64::new(0);
+        let found: Vec<Option<((u32, u32), Match)>> = pairs
+            .par_iter()
+            .with_max_len(16)
+            .map(|&(a, b)| {
+                let found = self.judge_one(a, b)?;
+                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                if done % 64 == 0 || done == pairs.len() as u64 {
+                    (self.progress)(Progress {
+                        phase: Phase::Verifying,
+                        done,
+                        total: pairs.len() as u64,
+                    });
+                }
+                let wanted = |m: &Match| {
+                    m.class > MatchClass::Similar
+                        || (level == MatchClass::Similar && m.probability >= LIKELY_SIMILAR)
+                };
+                Ok(found.filter(wanted).map(|m| ((a, b), m)))
+            })
+            .collect::<Result<_, ScanError>>()?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn judge_one(&self, a: u32, b: u32) -> Result<Option<Match>, ScanError> {
+        let (x, y) = (self.contents[a as usize], self.contents[b as usize]);
+        let verification = if self.cascade.is_verifiable(&x.fingerprint, &y.fingerprint) {
+            self.verified.fetch_add(1, Ordering::Relaxed);
+            Some(verify(&*self.features(a)?, &*self.features(b)?))
+        } else {
+            None
+        };
+        Ok(self
+            .cascade
+            .judge(&x.fingerprint, &x.variants, &y.fingerprint, verification.as_ref()))
+    }
+
+    /// Features from the thumbnail, or from memory.
+    fn features(&self, index: u32) -> Result<Arc<Features>, ScanError> {
+        if let Some(features) = self.features.lock().get(index) {
+            return Ok(features);
+        }
+        let content = self.contents[index as usize].fingerprint.content_hash;
+        let missing = || ScanError::Thumbnail {
+            content: content.to_string(),
+        };
+        let bytes = self.cache.thumbnail(&content)?.ok_or_else(missing)?;
+        let preview = thumbnail::decode(&bytes).map_err(|_| missing())?;
+        let features = Arc::new(Features::extract(&preview));
+        self.features.lock().put(index, features.clone());
+        Ok(features)
+    }
+}
+
+/// Pairs of a hub and the images connected with it that were not tested yet.
+fn missing_pairs(
+    matches: &Matches,
+    tested: &BTreeSet<(u32, u32)>,
+    candidates: &[dedup::Candidate],
+    level: MatchClass,
+    policy: &dedup::KeepPolicy,
+) -> Vec<(u32, u32)> {
+    let edges = edges(matches);
+    let mut neighbours: HashMap<usize, Vec<usize>> = HashMap::new();
+    for edge in edges.iter().filter(|e| e.class >= level) {
+        neighbours.entry(edge.a).or_default().push(edge.b);
+        neighbours.entry(edge.b).or_default().push(edge.a);
+    }
+    let mut missing = BTreeSet::new();
+    for group in dedup::group(candidates, &edges, level, policy) {
+        let members: Vec<usize> = group.members.iter().copied().chain([group.keeper]).collect();
+        let inside: BTreeSet<usize> = members.iter().copied().collect();
+        // Whoever matches a member should be tried against the keeper.
+        for member in &members {
+            for &other in &neighbours[member] {
+                if !inside.contains(&other) {
+                    missing.insert(ordered(group.keeper, other));
+                }
+            }
+        }
+        // The policy's favourite becomes keeper only if it matches everyone: try it.
+        let favourite = members
+            .iter()
+            .copied()
+            .min_by(|&x, &y| policy.compare(&candidates[x], &candidates[y]));
+        if let Some(favourite) = favourite {
+            missing.extend(
+                members
+                    .iter()
+                    .filter(|&&m| m != favourite)
+                    .map(|&m| ordered(favourite, m)),
+            );
+        }
+    }
+    missing
+        .into_iter()
+        .filter(|pair| !tested.contains(pair))
+        .collect()
+}
+
+fn ordered(a: usize, b: usize) -> (u32, u32) {
+    let position = |i: usize| u32::try_from(i).expect("contents are numbered in 32 bits");
+    (position(a.min(b)), position(a.max(b)))
+}
+
+/// The matches as edges.
+pub(super) fn edges(matches: &Matches) -> Vec<Edge> {
+    matches
+        .iter()
+        .map(|(&(a, b), found)| Edge {
+            a: a as usize,
+            b: b as usize,
+            class: found.class,
+            probability: found.probability,
+        })
+        .collect()
+}
+
+/// The features used last.
+#[derive(Default)]
+struct Recent {
+    entries: HashMap<u32, (u64, Arc<Features>)>,
+    by_age: BTreeMap<u64, u32>,
+    clock: u64,
+}
+
+impl Recent {
+    fn get(&mut self, index: u32) -> Option<Arc<Features>> {
+        self.clock += 1;
+        let (age, features) = self.entries.get_mut(&index)?;
+        self.by_age.remove(age);
+        *age = self.clock;
+        self.by_age.insert(self.clock, index);
+        Some(features.clone())
+    }
+
+    fn put(&mut self, index: u32, features: Arc<Features>) {
+        self.clock += 1;
+        if let Some((age, _)) = self.entries.insert(index, (self.clock, features)) {
+            self.by_age.remove(&age);
+        }
+        self.by_age.insert(self.clock, index);
+        while self.entries.len() > FEATURES {
+            let Some((_, oldest)) = self.by_age.pop_first() else {
+                return;
+            };
+            self.entries.remove(&oldest);
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Scans of folders made in code, with a stand-in for the network.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+use super::{ScanError, ScanOptions, ScanReport, scan};
+use crate::dedup::{Calibration, KeepPolicy};
+use crate::error::ErrorKind;
+use crate::types::{Embedding, MatchClass, ModelHash};
+use crate::vision::{DecodeLimits, Embedder, RgbImage, VisionError, thumbnail};
+
+/// Finds everything alike: what is a match is left to verification.
+struct OneDirection;
+
+impl Embedder for OneDirection {
+    fn embed(&self, images: &[RgbImage]) -> Result<Vec<Embedding>, VisionError> {
+        let vector = Embedding::normalised(&[1.0, 0.0, 0.0, 0.0]).expect("a direction");
+        Ok(vec![vector; images.len()])
+    }
+
+    fn dim(&self) -> usize {
+        4
+    }
+
+    fn model_hash(&self) -> ModelHash {
+        ModelHash::from_bytes([3; 32])
+    }
+
+    fn input_size(&self) -> u32 {
+        16
+    }
+}
+
+/// Blocks of noise of several sizes, different for every seed.
+fn picture(seed: u64, width: u32, height: u32) -> RgbImage {
+    let noise = |x: u32, y: u32, c: u64| {
+        let mut v = seed ^ (u64::from(x) << 32 | u64::from(y)) ^ c << 60;
+        v = (v ^ v >> 31).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        v = (v ^ v >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (v >> 56) as u32
+    };
+    let mut bytes = Vec::with_capacity((width * height * 3) as usize);
+    for y in 0..height {
+        for x in 0..width {
+            for c in 0..3 {
+                let v =
+                    noise(x / 40, y / 40, c) + noise(x / 17 + 999, y / 17, c) + noise(x / 7, y / 7 + 999, c);
+                bytes.push((v / 3) as u8);
+            }
+        }
+    }
+    RgbImage::from_raw(width, height, bytes).expect("three bytes a pixel")
+}
+
+fn part(image: &RgbImage, x: u32, y: u32, width: u32, height: u32) -> RgbImage {
+    let mut part = RgbImage::new(width, height);
+    for (px, py, pixel) in part.enumerate_pixels_mut() {
+        *pixel = *image.get_pixel(x + px, y + py);
+    }
+    part
+}
+
+fn ppm(image: &RgbImage) -> Vec<u8> {
+    let mut bytes = format!("P6\n{} {}\n255\n", image.width(), image.height()).into_bytes();
+    bytes.extend(image.as_raw());
+    bytes
+}
+
+fn jpeg(image: &RgbImage) -> Vec<u8> {
+    thumbnail::encode(image).expect("a small image encodes")
+}
+
+fn options(root: &Path) -> ScanOptions {
+    ScanOptions {
+        paths: vec![root.to_owned()],
+        references: Vec::new(),
+        exclude: GlobSet::empty(),
+        level: MatchClass::Edited,
+        keep: KeepPolicy::default(),
+        threads: 2,
+        cache: None,
+        limits: DecodeLimits::default(),
+        calibration: Calibration::default(),
+    }
+}
+
+fn run(options: &ScanOptions) -> ScanReport {
+    scan(options, Arc::new(OneDirection), &|_| {}).expect("the scan succeeds")
+}
+
+/// Groups as names: the keeper, then the members with their classes.
+fn groups(report: &ScanReport) -> Vec<Vec<String>> {
+    let name = |image: usize| {
+        let path = Path::new(&report.images[image].path);
+        path.file_name().expect("a file").to_string_lossy().into_owned()
+    };
+    report
+        .groups
+        .iter()
+        .map(|group| {
+            let members = group
+                .members
+                .iter()
+                .map(|m| format!("{} {}", name(m.image), m.found.class));
+            std::iter::once(name(group.keeper)).chain(members).collect()
+        })
+        .collect()
+}
+
+/// An original, a copy of its bytes, its pixels in another container, a recompression, a crop, and other pictures.
+fn album(root: &Path) {
+    let original = picture(1, 360, 270);
+    let write =
+        |name: &str, bytes: Vec<u8>| fs::write(root.join(name), bytes).expect("the folder is writable");
+    write("original.ppm", ppm(&original));
+    write("copy.ppm", ppm(&original));
+    let mut commented = b"P6\n# another container\n360 270\n255\n".to_vec();
+    commented.extend(original.as_raw());
+    write("container.ppm", commented);
+    write("recompressed.jpg", jpeg(&original));
+    write("crop.jpg", jpeg(&part(&original, 50, 40, 270, 200)));
+    for seed in 2..6 {
+        write(&format!("other{seed}.jpg"), jpeg(&picture(seed, 300, 300)));
+    }
+}
+
+#[test]
+fn copies_of_all_classes_are_grouped_and_others_are_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    album(folder.path());
+    let report = run(&options(folder.path()));
+    assert_eq!(
+        groups(&report),
+        [[
+            "container.ppm",
+            "copy.ppm same_pixels",
+            "crop.jpg edited",
+            "original.ppm same_pixels",
+            "recompressed.jpg near_identical",
+        ]]
+    );
+    assert_eq!(report.stats.images, 9);
+    assert_eq!(report.stats.duplicates, 4);
+    let crop = &report.groups[0].members[1].found;
+    assert!(
+        crop.overlap.is_some_and(|o| o > 0.95),
+        "the crop shows nothing else: {crop:?}"
+    );
+    let plan = report.plan();
+    assert_eq!(plan.groups.len(), 1);
+    assert_eq!(plan.groups[0].remove.len(), 4);
+    assert!(plan.groups[0].keep.path.ends_with("container.ppm"));
+
+    let whole = run(&ScanOptions {
+        level: MatchClass::NearIdentical,
+        ..options(folder.path())
+    });
+    assert_eq!(whole.stats.duplicates, 3, "a crop is no whole image");
+}
+
+#[test]
+fn the_answer_is_the_same_on_one_thread_and_from_the_cache() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = tempfile::tempdir().expect("a folder");
+    album(folder.path());
+    let with_cache = ScanOptions {
+        cache: Some(cache.path().join("deep/er")),
+        ..options(folder.path())
+    };
+    let first = run(&with_cache);
+    assert_eq!(
+        (first.stats.read, first.stats.analysed),
+        (9, 8),
+        "equal bytes are analysed once"
+    );
+    let second = run(&ScanOptions {
+        threads: 1,
+        ..with_cache.clone()
+    });
+    assert_eq!((second.stats.read, second.stats.analysed), (0, 0));
+    assert_eq!(
+        (&first.images, &first.groups, &first.edges),
+        (&second.images, &second.groups, &second.edges)
+    );
+
+    // A file that moved is read, not analysed; a damaged cache is started anew.
+    fs::rename(folder.path().join("other2.jpg"), folder.path().join("moved.jpg")).expect("renamed");
+    let third = run(&with_cache);
+    assert_eq!((third.stats.read, third.stats.analysed), (1, 0));
+    fs::write(cache.path().join("deep/er/scan.redb"), b"no cache at all").expect("written");
+    assert_eq!(run(&with_cache).stats.analysed, 8);
+}
+
+#[test]
+fn bad_files_are_named_with_a_reason_and_do_not_end_the_scan() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    album(root);
+    let whole = jpeg(&picture(9, 200, 200));
+    fs::write(root.join("empty.jpg"), b"").expect("written");
+    fs::write(root.join("truncated.jpg"), &whole[..whole.len() / 2]).expect("written");
+    fs::write(root.join("words.png"), b"these are words").expect("written");
+    fs::write(root.join("notes.txt"), b"these too").expect("written");
+    fs::write(root.join("no extension"), b"and these").expect("written");
+    fs::create_dir(root.join(".hidden")).expect("made");
+    fs::write(root.join(".hidden/a.jpg"), &whole).expect("written");
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt as _;
+        use std::os::unix::fs::symlink;
+        symlink(root.join("original.ppm"), root.join("link.jpg")).expect("linked");
+        symlink(root.join("loop.jpg"), root.join("loop.jpg")).expect("linked");
+        symlink(root, root.join("folder")).expect("linked");
+        fs::write(root.join(std::ffi::OsStr::from_bytes(b"\xff\xfe.jpg")), &whole).expect("written");
+    }
+    let report = run(&options(root));
+    assert_eq!(report.stats.images, 9);
+    assert_eq!(groups(&report)[0].len(), 5);
+    let reason = |name: &str| {
+        let found = report.skipped.iter().find(|s| s.path.ends_with(name));
+        found.map_or("", |s| s.reason.as_str())
+    };
+    assert!(reason("/empty.jpg").contains("empty"), "{:?}", report.skipped);
+    assert!(
+        reason("/truncated.jpg").contains("truncated"),
+        "{:?}",
+        report.skipped
+    );
+    assert!(
+        reason("/words.png").contains("not an image"),
+        "{:?}",
+        report.skipped
+    );
+    assert_eq!(report.stats.ignored, 2, "{:?}", report.skipped);
+    #[cfg(unix)]
+    {
+        assert!(
+            reason("/link.jpg").contains("not followed"),
+            "{:?}",
+            report.skipped
+        );
+        assert!(reason("/loop.jpg").contains("loop"), "{:?}", report.skipped);
+        assert!(reason("/folder").contains("folder"), "{:?}", report.skipped);
+        assert!(
+            report.skipped.iter().any(|s| s.reason.contains("UTF-8")),
+            "{:?}",
+            report.skipped
+        );
+    }
+}
+
+#[test]
+fn references_stay_and_excluded_files_are_not_seen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (archive, inbox) = (folder.path().join("archive"), folder.path().join("inbox"));
+    fs::create_dir(&archive).expect("made");
+    fs::create_dir(&inbox).expect("made");
+    album(&inbox);
+    fs::write(archive.join("small.jpg"), jpeg(&picture(1, 360, 270))).expect("written");
+    let mut exclude = GlobSetBuilder::new();
+    exclude.add(Glob::new("crop*").expect("a pattern"));
+    let report = run(&ScanOptions {
+        references: vec![archive],
+        exclude: exclude.build().expect("patterns"),
+        ..options(folder.path())
+    });
+    let found = groups(&report);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0][0], "small.jpg");
+    assert!(!found[0].iter().any(|name| name.starts_with("crop")));
+    assert!(
+        report.plan().groups[0]
+            .remove
+            .iter()
+            .all(|r| r.file.path.contains("inbox"))
+    );
+}
+
+#[test]
+fn an_argument_that_is_not_there_is_an_error() {
+    let error = scan(
+        &options(Path::new("/nowhere/at/all")),
+        Arc::new(OneDirection),
+        &|_| {},
+    )
+    .expect_err("there is no such folder");
+    assert!(matches!(error, ScanError::Root { .. }));
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
