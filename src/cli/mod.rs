@@ -1,6 +1,8 @@
 //! Floor 5, the command line: one file a subcommand. Each has `Args` (clap) and `run(Args, &Context) -> anyhow::Result<Exit>`;
 //! this file names them, reads the settings, and turns what they return into an exit code.
 
+mod apply;
+mod compare;
 mod config;
 mod matching;
 mod scan;
@@ -105,8 +107,11 @@ pub struct StoreFlags {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Apply(apply::Args),
+    Compare(compare::Args),
     Config(config::Args),
     Scan(Box<scan::Args>),
+    Undo(apply::UndoArgs),
 }
 
 impl Command {
@@ -117,20 +122,23 @@ impl Command {
                 listen: args.listen,
                 ..Overrides::from(&args.store)
             },
-            Self::Scan(_) => Overrides::default(),
+            Self::Apply(_) | Self::Compare(_) | Self::Scan(_) | Self::Undo(_) => Overrides::default(),
         }
     }
 
     /// What is logged when nobody said: a service tells what it does, a command only what goes wrong.
     fn default_filter(&self) -> &'static str {
         match self {
-            Self::Config(_) | Self::Scan(_) => "warn",
+            Self::Apply(_) | Self::Compare(_) | Self::Config(_) | Self::Scan(_) | Self::Undo(_) => "warn",
         }
     }
 
     fn run(self, context: &Context) -> anyhow::Result<Exit> {
         match self {
             Self::Config(args) => config::run(args, context),
+            Self::Apply(args) => apply::run(args, context),
+            Self::Undo(args) => apply::run_undo(&args, context),
+            Self::Compare(args) => compare::run(&args, context),
             Self::Scan(args) => scan::run(*args, context),
         }
     }

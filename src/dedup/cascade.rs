@@ -1,5 +1,8 @@
 //! The decision about one pair: bytes, pixels, descriptors, verification, class, probability.
 
+#[cfg(test)]
+mod tests;
+
 use super::calibration::Calibration;
 use super::{Evidence, Gate, Match};
 use crate::types::{ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage};

@@ -1,10 +1,12 @@
 //! Floor 3: which images are copies of which, how sure that is, and what to do about it.
 //!
-//! Decisions only: no file is read or written here.
+//! Decisions, which read and write no file; what acts on files stands apart in [`apply`] and [`journal`].
 
+pub mod apply;
 pub mod calibration;
 pub mod cascade;
 pub mod groups;
+pub mod journal;
 pub mod plan;
 pub mod policy;
 pub mod retrieval;

@@ -1,0 +1,144 @@
+//! `doppel compare`: one pair of images, with everything that was found out about it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::matching::MatchJson;
+use super::{Context, Exit, print};
+use crate::dedup::{Calibration, Cascade, Match};
+use crate::types::MatchClass;
+use crate::vision::verify::{Features, verify};
+use crate::vision::{self, Analyser, Analysis, DecodeLimits};
+
+/// Compare two images: class, probability, evidence, and the transform that leads from the first to the second
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  doppel compare holiday.jpg holiday-cropped.jpg
+  doppel compare a.png b.webp -f json
+
+Exit code 11 says that one is a copy of the other (class near_identical or edited, or stronger).")]
+pub(super) struct Args {
+    /// An image
+    a: PathBuf,
+    /// Another
+    b: PathBuf,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// Forms of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One object
+    Json,
+}
+
+#[derive(Serialize)]
+struct ComparisonJson<'a> {
+    a: &'a str,
+    b: &'a str,
+    #[serde(rename = "match")]
+    found: Option<MatchJson>,
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let limits = &context.config.limits;
+    let limits = DecodeLimits {
+        max_pixels: limits.max_pixels,
+        max_side: limits.max_side_pixels,
+        max_file_bytes: limits.max_file_bytes,
+    };
+    let analyser = Analyser::new(vision::builtin()?, limits);
+    let (a, b) = (read(&args.a, &analyser)?, read(&args.b, &analyser)?);
+    let cascade = Cascade::new(Calibration::default());
+    let verification = cascade
+        .is_verifiable(&a.fingerprint, &b.fingerprint)
+        .then(|| verify(&Features::extract(&a.preview), &Features::extract(&b.preview)));
+    let found = cascade.judge(
+        &a.fingerprint,
+        &a.pdq_variants,
+        &b.fingerprint,
+        verification.as_ref(),
+    );
+    print(&match args.format {
+        Format::Text => text(found.as_ref()),
+        Format::Json => {
+            let comparison = ComparisonJson {
+                a: &args.a.to_string_lossy(),
+                b: &args.b.to_string_lossy(),
+                found: found.as_ref().map(MatchJson::of),
+            };
+            format!("{}\n", serde_json::to_string_pretty(&comparison)?)
+        }
+    })?;
+    let is_copy = found.is_some_and(|m| m.class > MatchClass::Similar);
+    Ok(if is_copy { Exit::Found } else { Exit::Done })
+}
+
+fn read(path: &Path, analyser: &Analyser) -> anyhow::Result<Analysis> {
+    let bytes = Bytes::from(fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
+    analyser
+        .analyse(&bytes)
+        .with_context(|| format!("cannot use {}", path.display()))
+}
+
+fn text(found: Option<&Match>) -> String {
+    let Some(found) = found else {
+        return "no match\n".to_owned();
+    };
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:<12} {value}");
+    };
+    line("class", found.class.to_string());
+    line("probability", format!("{:.4}", found.probability));
+    line("similarity", format!("{:.4}", found.similarity.get()));
+    line("stage", found.stage.to_string());
+    if let Some(gate) = found.evidence.held_back {
+        line("held back", gate.as_str().to_owned());
+    }
+    if let Some(distance) = found.evidence.pdq_distance {
+        line("pdq", format!("{distance} bits of 256 differ"));
+    }
+    if let Some(t) = found.transform {
+        let mirrored = if t.mirrored { ", mirrored" } else { "" };
+        line(
+            "transform",
+            format!("turned by {:.1}°, scaled by {:.3}{mirrored}", t.rotation, t.scale),
+        );
+    }
+    let percent = |share: f32| format!("{:.0} %", share * 100.0);
+    if let (Some(a), Some(b)) = (found.evidence.overlap_a, found.evidence.overlap_b) {
+        line(
+            "overlap",
+            format!("{} of the first, {} of the second", percent(a), percent(b)),
+        );
+    }
+    if let (Some(yes), Some(no)) = (found.evidence.tiles_agreeing, found.evidence.tiles_disagreeing) {
+        line("tiles", format!("{yes} agree, {no} differ"));
+    }
+    for region in found.evidence.changed.iter().take(5) {
+        line(
+            "changed",
+            format!(
+                "{} × {} of the first image at {}, {}",
+                percent(region.width),
+                percent(region.height),
+                percent(region.x),
+                percent(region.y)
+            ),
+        );
+    }
+    text
+}

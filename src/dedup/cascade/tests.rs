@@ -1,0 +1,243 @@
+//! Decisions on made-up measurements.
+
+use chrono::NaiveDate;
+
+use super::Cascade;
+use crate::dedup::{Gate, Match};
+use crate::types::{
+    ContentHash, Embedding, ExifSummary, Fingerprint, MatchClass, PdqHash, PixelHash, Stage, Transform,
+};
+use crate::vision::verify::{Alignment, Verification};
+
+fn print(number: u8) -> Fingerprint {
+    Fingerprint {
+        content_hash: ContentHash::from_bytes([number; 32]),
+        pixel_hash: PixelHash::from_bytes([number; 32]),
+        pdq: PdqHash::from_bytes([number; 32]),
+        pdq_quality: 100,
+        embedding: Embedding::normalised(&[1.0, f32::from(number) / 10.0]).expect("a direction"),
+        width: 640,
+        height: 480,
+        exif: ExifSummary::default(),
+    }
+}
+
+fn perfect() -> Alignment {
+    Alignment {
+        transform: Transform::IDENTITY,
+        distortion: 1.0,
+        overlap_a: 1.0,
+        overlap_b: 1.0,
+        inliers: 150,
+        agreeing: 300,
+        disagreeing: 0,
+        neutral: 20,
+        correlation: 0.98,
+        fine_correlation: 0.95,
+        displacement: 0.05,
+        displacement_high: 0.1,
+        gain: 1.0,
+        offset: 0.0,
+        saturation: 1.0,
+        colour_residual: 1.0,
+        changed: Vec::new(),
+    }
+}
+
+fn verification(alignment: Alignment) -> Verification {
+    Verification {
+        alignment: Some(alignment),
+        text_like: false,
+        featureless: false,
+    }
+}
+
+fn judge(a: &Fingerprint, b: &Fingerprint, v: &Verification) -> Option<Match> {
+    Cascade::default().judge(a, &[a.pdq; 8], b, Some(v))
+}
+
+#[test]
+fn bytes_and_pixels_settle_it_without_looking() {
+    let cascade = Cascade::default();
+    let a = print(1);
+    let found = cascade.judge(&a, &[a.pdq; 8], &a, None).expect("itself");
+    assert_eq!(
+        (found.class, found.stage, found.probability),
+        (MatchClass::Identical, Stage::Bytes, 1.0)
+    );
+    let mut tiny = a.clone();
+    tiny.content_hash = ContentHash::from_bytes([9; 32]);
+    (tiny.width, tiny.height, tiny.pdq_quality) = (2, 2, 0);
+    let found = cascade.judge(&a, &[a.pdq; 8], &tiny, None).expect("same pixels");
+    assert_eq!(
+        (found.class, found.stage),
+        (MatchClass::SamePixels, Stage::Pixels)
+    );
+    assert!(!cascade.wants_verification(&a, &[a.pdq; 8], &a));
+}
+
+#[test]
+fn classes_follow_from_what_was_measured() {
+    let (a, b) = (print(1), print(2));
+    let class = |alignment| judge(&a, &b, &verification(alignment)).expect("a match").class;
+    assert_eq!(class(perfect()), MatchClass::NearIdentical);
+    let turned = Transform {
+        rotation: -90.2,
+        mirrored: true,
+        ..Transform::IDENTITY
+    };
+    assert_eq!(
+        class(Alignment {
+            transform: turned,
+            ..perfect()
+        }),
+        MatchClass::NearIdentical
+    );
+    for edited in [
+        Alignment {
+            overlap_a: 0.6,
+            ..perfect()
+        },
+        Alignment {
+            disagreeing: 40,
+            ..perfect()
+        },
+        Alignment {
+            transform: Transform {
+                rotation: 12.0,
+                ..Transform::IDENTITY
+            },
+            ..perfect()
+        },
+        Alignment {
+            saturation: 0.1,
+            ..perfect()
+        },
+        Alignment {
+            gain: 0.4,
+            ..perfect()
+        },
+    ] {
+        assert_eq!(class(edited), MatchClass::Edited);
+    }
+    let poor = Alignment {
+        agreeing: 12,
+        disagreeing: 60,
+        correlation: 0.82,
+        fine_correlation: 0.3,
+        displacement: 0.9,
+        inliers: 6,
+        ..perfect()
+    };
+    let found = judge(&a, &b, &verification(poor)).expect("still alike");
+    assert_eq!(
+        (found.class, found.evidence.held_back),
+        (MatchClass::Similar, Some(Gate::NoWarp))
+    );
+    assert!(found.probability < 0.5);
+}
+
+#[test]
+fn featureless_and_tiny_images_pass_by_bytes_and_pixels_only() {
+    let (a, b) = (print(1), print(2));
+    let flat = Verification {
+        featureless: true,
+        ..verification(perfect())
+    };
+    assert_eq!(judge(&a, &b, &flat), None);
+    let tiny = Fingerprint {
+        height: 31,
+        ..print(2)
+    };
+    assert_eq!(judge(&a, &tiny, &verification(perfect())), None);
+    assert!(!Cascade::default().is_verifiable(&a, &tiny));
+}
+
+#[test]
+fn two_fillings_of_one_form_are_similar() {
+    let (a, b) = (print(1), print(2));
+    let form = |disagreeing| Verification {
+        text_like: true,
+        ..verification(Alignment {
+            disagreeing,
+            ..perfect()
+        })
+    };
+    assert_eq!(
+        judge(&a, &b, &form(0)).map(|m| m.class),
+        Some(MatchClass::NearIdentical)
+    );
+    let found = judge(&a, &b, &form(12)).expect("alike");
+    assert_eq!(
+        (found.class, found.evidence.held_back),
+        (MatchClass::Similar, Some(Gate::TextLike))
+    );
+}
+
+#[test]
+fn another_moment_of_one_camera_is_a_burst_unless_one_warp_explains_it() {
+    let at = |number, second| Fingerprint {
+        exif: ExifSummary {
+            camera: Some("Camera 1".to_owned()),
+            taken: NaiveDate::from_ymd_opt(2024, 5, 1).and_then(|d| d.and_hms_opt(12, 0, second)),
+            taken_centis: 0,
+        },
+        ..print(number)
+    };
+    let moving = Alignment {
+        displacement: 0.45,
+        displacement_high: 0.9,
+        fine_correlation: 0.7,
+        ..perfect()
+    };
+    let (a, same, later) = (at(1, 0), at(2, 0), at(2, 2));
+    let class = |b, alignment| judge(&a, b, &verification(alignment)).map(|m| m.class);
+    assert_eq!(class(&same, moving.clone()), Some(MatchClass::NearIdentical));
+    assert_eq!(class(&later, moving), Some(MatchClass::Similar));
+    assert_eq!(class(&later, perfect()), Some(MatchClass::NearIdentical));
+}
+
+#[test]
+fn descriptors_alone_never_say_more_than_similar() {
+    let cascade = Cascade::default();
+    let (a, b) = (print(1), print(1));
+    let b = Fingerprint {
+        content_hash: ContentHash::from_bytes([7; 32]),
+        pixel_hash: PixelHash::from_bytes([7; 32]),
+        ..b
+    };
+    let found = cascade.judge(&a, &[a.pdq; 8], &b, None).expect("close");
+    assert_eq!((found.class, found.stage), (MatchClass::Similar, Stage::Pdq));
+    assert_eq!(found.evidence.held_back, Some(Gate::Unverified));
+    let far = Fingerprint {
+        embedding: Embedding::normalised(&[-1.0, 0.2]).expect("a direction"),
+        pdq: PdqHash::from_bytes([0xfe; 32]),
+        ..b
+    };
+    assert_eq!(cascade.judge(&a, &[a.pdq; 8], &far, None), None);
+    assert!(!cascade.wants_verification(&a, &[a.pdq; 8], &far));
+}
+
+#[test]
+fn a_match_turns_round_with_its_transform() {
+    let half = Transform {
+        matrix: [0.5, 0.0, 0.25, 0.0, 0.5, 0.25],
+        rotation: 0.0,
+        scale: 0.5,
+        mirrored: false,
+    };
+    let found = judge(
+        &print(1),
+        &print(2),
+        &verification(Alignment {
+            transform: half,
+            overlap_b: 0.25,
+            ..perfect()
+        }),
+    )
+    .expect("a match");
+    let back = found.reversed();
+    assert_eq!(back.transform.map(|t| t.scale), Some(2.0));
+    assert_eq!(back.evidence.overlap_a, Some(0.25));
+    assert_eq!(back.overlap, found.overlap);
+}
