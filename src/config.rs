@@ -119,8 +119,6 @@ pub struct Ingest {
 pub struct Search {
     /// Nearest neighbours fetched as candidates.
     pub candidates: usize,
-    /// PDQ distance in bits (0 to 256) within which an image is a candidate.
-    pub pdq_radius_bits: u32,
     /// Most candidates of one image that are verified by geometry.
     pub verified: usize,
     /// Memory for keypoints of stored images, kept between verifications.
@@ -142,7 +140,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             data_dir: default_data_dir(),
-            cluster: "doppel".to_owned(),
+            cluster: "local".to_owned(),
             node: "local".to_owned(),
             etcd: Vec::new(),
             storage: None,
@@ -195,8 +193,7 @@ impl Default for Search {
     fn default() -> Self {
         Self {
             candidates: 50,
-            pdq_radius_bits: 40,
-            verified: 12,
+            verified: 24,
             feature_cache_bytes: 256 << 20,
         }
     }
@@ -358,9 +355,6 @@ impl Config {
         };
         if let Some((key, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
             return refuse(key, "must be at least 1".to_owned());
-        }
-        if self.search.pdq_radius_bits > 256 {
-            return refuse("search.pdq_radius_bits", "a PDQ hash has 256 bits".to_owned());
         }
         Ok(())
     }

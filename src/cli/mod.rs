@@ -2,20 +2,30 @@
 //! this file names them, reads the settings, and turns what they return into an exit code.
 
 mod apply;
+mod client;
 mod compare;
 mod config;
+mod embed;
+mod files;
+mod import;
 mod matching;
 mod scan;
+mod search;
+mod serve;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bytes::Bytes;
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::{Config, Log, Overrides};
 use crate::telemetry;
+use crate::vision::DecodeLimits;
 
 /// How a command ended. A failure is an error, not an `Exit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +55,17 @@ impl Context {
     pub fn runtime(&self) -> io::Result<tokio::runtime::Runtime> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build()
     }
+
+    /// What is read of image files.
+    #[must_use]
+    pub fn decode_limits(&self) -> DecodeLimits {
+        let limits = &self.config.limits;
+        DecodeLimits {
+            max_pixels: limits.max_pixels,
+            max_side: limits.max_side_pixels,
+            max_file_bytes: limits.max_file_bytes,
+        }
+    }
 }
 
 /// Writes `text` to standard output. Commands print through this, so that a closed pipe ends them quietly.
@@ -55,6 +76,34 @@ pub fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+/// Tells the person at the terminal something, on standard error.
+pub fn warn(text: fmt::Arguments<'_>) {
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(io::stderr(), "doppel: {text}");
+}
+
+/// A bar on standard error with rate and time left; nothing when standard error is no terminal.
+#[must_use]
+pub fn progress(total: u64, what: &str) -> ProgressBar {
+    let template = format!("{{bar:40}} {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left");
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total).with_style(style)
+}
+
+/// A whole file, or in words why it cannot be read. One larger than `max_bytes` is not.
+///
+/// # Errors
+/// The reason, for a person.
+pub fn read(path: &Path, max_bytes: u64) -> Result<Bytes, String> {
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if size > max_bytes {
+        return Err(format!("{size} bytes exceed the limit of {max_bytes} bytes"));
+    }
+    std::fs::read(path)
+        .map(Bytes::from)
+        .map_err(|error| error.to_string())
 }
 
 const EXIT_CODES: &str = "\
@@ -107,34 +156,46 @@ pub struct StoreFlags {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Apply(apply::Args),
-    Compare(compare::Args),
-    Config(config::Args),
+    Serve(serve::Args),
     Scan(Box<scan::Args>),
+    Apply(apply::Args),
     Undo(apply::UndoArgs),
+    Compare(compare::Args),
+    Import(import::Args),
+    Search(search::Args),
+    Embed(embed::Args),
+    Config(config::Args),
 }
 
 impl Command {
     /// The settings given as flags.
     fn overrides(&self) -> Overrides {
         match self {
-            Self::Config(args) => Overrides {
-                listen: args.listen,
-                ..Overrides::from(&args.store)
-            },
-            Self::Apply(_) | Self::Compare(_) | Self::Scan(_) | Self::Undo(_) => Overrides::default(),
+            Self::Serve(serve::Args { listen, store }) | Self::Config(config::Args { listen, store }) => {
+                Overrides {
+                    listen: *listen,
+                    ..Overrides::from(store)
+                }
+            }
+            Self::Search(args) => Overrides::from(&args.store),
+            _ => Overrides::default(),
         }
     }
 
     /// What is logged when nobody said: a service tells what it does, a command only what goes wrong.
     fn default_filter(&self) -> &'static str {
         match self {
-            Self::Apply(_) | Self::Compare(_) | Self::Config(_) | Self::Scan(_) | Self::Undo(_) => "warn",
+            Self::Serve(_) => "info",
+            _ => "warn",
         }
     }
 
     fn run(self, context: &Context) -> anyhow::Result<Exit> {
         match self {
+            Self::Serve(args) => serve::run(args, context),
+            Self::Import(args) => import::run(args, context),
+            Self::Search(args) => search::run(args, context),
+            Self::Embed(args) => embed::run(args, context),
             Self::Config(args) => config::run(args, context),
             Self::Apply(args) => apply::run(args, context),
             Self::Undo(args) => apply::run_undo(&args, context),

@@ -6,6 +6,7 @@ mod tests;
 use super::calibration::Calibration;
 use super::{Evidence, Gate, Match};
 use crate::types::{ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage};
+use crate::vision::thumbnail::THUMBNAIL_SIDE;
 use crate::vision::verify::{Alignment, Verification};
 
 /// Decides about pairs. Plain data; cheap to make.
@@ -79,6 +80,9 @@ impl Cascade {
                 None => self.unverified(similarity, pdq_distance, Gate::NoWarp),
                 Some(alignment) => {
                     let mut found = self.verified(similarity, v, alignment);
+                    if let Some(transform) = &mut found.transform {
+                        transform.scale *= shrink(a) / shrink(b);
+                    }
                     found.evidence.pdq_distance = pdq_distance;
                     if found.class > MatchClass::Similar
                         && another_moment(&a.exif, &b.exif)
@@ -190,6 +194,11 @@ impl Match {
             self.probability = self.probability.min(0.5);
         }
     }
+}
+
+/// Size of an image's preview relative to the image, as verification saw it.
+fn shrink(image: &Fingerprint) -> f32 {
+    (THUMBNAIL_SIDE as f32 / image.width.max(image.height).max(1) as f32).min(1.0)
 }
 
 /// Whole frame: resized, recompressed, slightly toned, turned by a right angle or mirrored, and nothing else.

@@ -1,3 +1,267 @@
-//! engine
+//! Floor 4: the façade that both doors share. Data goes one way: bytes → analysis → candidates → judgement → shard → answer.
+//! No matching logic stands above this floor, and none of it here: what is a match is decided in `dedup`.
 
+mod analysis;
+mod collections;
+mod edges;
+mod error;
+mod features;
+mod groups;
+mod ingest;
+mod jobs;
+mod model;
+mod objects;
 pub mod scan;
+mod search;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tokio::sync::{Semaphore, watch};
+
+use crate::cluster::catalogue::Catalogue;
+use crate::config::Config;
+use crate::dedup::Cascade;
+use crate::shard::Stores;
+use crate::shard::media::Media;
+use crate::store::blob::{self, ObjectBlobStore};
+use crate::store::metadata::embedded::EmbeddedStore;
+use crate::telemetry::names;
+use crate::types::{CollectionName, ImageId, ImageRecord, ModelHash, NodeId};
+use crate::vision::{self, Analyser, DecodeLimits};
+use analysis::AnalysisPool;
+use collections::Collection;
+use features::FeatureCache;
+use jobs::Jobs;
+
+pub use error::EngineError;
+pub use groups::{Group, GroupPage, Resolution, Resolved};
+pub use ingest::{Ingest, IngestOptions};
+pub use jobs::{JobInfo, JobKind, JobState};
+pub use model::{
+    Answer, CollectionInfo, CollectionOptions, Cursor, Found, OnDuplicate, Outcome, Page, Probe,
+    SearchOptions, Upload, Uploaded,
+};
+
+/// Everything doppel does with stored images.
+pub struct Engine {
+    config: Config,
+    stores: Stores,
+    media: Media,
+    catalogue: Catalogue,
+    node: NodeId,
+    model: ModelHash,
+    dim: usize,
+    analysis: AnalysisPool,
+    cascade: Cascade,
+    features: FeatureCache,
+    open: RwLock<HashMap<CollectionName, Arc<Collection>>>,
+    /// One permit: shards of a collection are opened once.
+    opening: Semaphore,
+    jobs: Jobs,
+    /// Bounds the work that computes: one permit a core.
+    cores: Arc<Semaphore>,
+}
+
+impl Engine {
+    /// Opens the stores that `config` names, and every collection in them; `default` is made if it is missing.
+    ///
+    /// # Errors
+    /// [`EngineError::Metadata`] when another process has the data folder; any failure of a store.
+    pub async fn open(config: Config) -> Result<Arc<Self>, EngineError> {
+        let stores = open_stores(&config).await?;
+        let embedder = vision::builtin()?;
+        let analyser: Arc<dyn vision::Embedder> = embedder;
+        let (model, dim) = (analyser.model_hash(), analyser.dim());
+        let limits = DecodeLimits {
+            max_pixels: config.limits.max_pixels,
+            max_side: config.limits.max_side_pixels,
+            max_file_bytes: config.limits.max_file_bytes,
+        };
+        let node = config
+            .node
+            .parse()
+            .map_err(|error: crate::types::InvalidId| EngineError::BadNode {
+                reason: error.to_string(),
+            })?;
+        let analyser = Arc::new(Analyser::new(analyser, limits));
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let engine = Arc::new(Self {
+            catalogue: Catalogue::new(Arc::clone(&stores.metadata), &config.cluster),
+            media: Media::new(Arc::clone(&stores.blobs)),
+            stores,
+            node,
+            model,
+            dim,
+            analysis: AnalysisPool::start(analyser, &config.ingest).map_err(EngineError::Threads)?,
+            cascade: Cascade::default(),
+            features: FeatureCache::new(config.search.feature_cache_bytes),
+            open: RwLock::default(),
+            opening: Semaphore::new(1),
+            jobs: Jobs::new(),
+            cores: Arc::new(Semaphore::new(cores)),
+            config,
+        });
+        for collection in engine.catalogue.list().await? {
+            engine.open_collection(collection.spec).await?;
+        }
+        engine
+            .create_collection(
+                &CollectionName::default_collection(),
+                CollectionOptions::default(),
+            )
+            .await?;
+        Ok(engine)
+    }
+
+    /// The settings it was opened with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Stops jobs and closes all shards; what was acknowledged is durable without it.
+    pub async fn close(&self) {
+        self.jobs.stop();
+        let open: Vec<_> = self
+            .open
+            .write()
+            .drain()
+            .map(|(_, collection)| collection)
+            .collect();
+        for collection in open {
+            for shard in collection.shards() {
+                shard.close().await;
+            }
+        }
+    }
+
+    /// An image's record.
+    ///
+    /// # Errors
+    /// [`EngineError::NoCollection`], [`EngineError::NoImage`].
+    pub fn get(&self, collection: &CollectionName, id: ImageId) -> Result<Arc<ImageRecord>, EngineError> {
+        let open = self.opened(collection)?;
+        open.get(id).ok_or_else(|| EngineError::NoImage {
+            id,
+            collection: collection.clone(),
+        })
+    }
+
+    /// Images of a collection after `cursor`, newest first.
+    ///
+    /// # Errors
+    /// [`EngineError::NoCollection`].
+    pub fn list(
+        &self,
+        collection: &CollectionName,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page, EngineError> {
+        // One more than asked for tells whether there is a next part.
+        let mut images = self.opened(collection)?.list(cursor, limit.saturating_add(1));
+        let more = images.len() > limit;
+        images.truncate(limit);
+        let next = images.last().filter(|_| more).map(|last| Cursor {
+            created: last.created,
+            id: last.id,
+        });
+        Ok(Page { images, next })
+    }
+
+    /// Removes an image, durably.
+    ///
+    /// # Errors
+    /// [`EngineError::NoCollection`], [`EngineError::NoImage`].
+    pub async fn delete(&self, collection: &CollectionName, id: ImageId) -> Result<(), EngineError> {
+        let open = self.opened(collection)?;
+        if self.remove(&open, id).await? {
+            Ok(())
+        } else {
+            Err(EngineError::NoImage {
+                id,
+                collection: collection.clone(),
+            })
+        }
+    }
+
+    /// Jobs of this process, latest first.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<JobInfo> {
+        self.jobs.list()
+    }
+
+    /// Follows a job: the receiver holds its present state and wakes at every change.
+    ///
+    /// # Errors
+    /// [`EngineError::NoJob`].
+    pub fn follow_job(&self, id: &str) -> Result<watch::Receiver<JobInfo>, EngineError> {
+        self.jobs.follow(id)
+    }
+
+    /// Asks a job to stop; one that has ended stays as it is.
+    ///
+    /// # Errors
+    /// [`EngineError::NoJob`].
+    pub fn cancel_job(&self, id: &str) -> Result<JobInfo, EngineError> {
+        self.jobs.cancel(id)
+    }
+
+    /// Sets the gauges that are read off rather than counted.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn measure(&self) {
+        metrics::gauge!(names::QUEUE_IMAGES).set(self.analysis.waiting() as f64);
+        for (name, collection) in &*self.open.read() {
+            metrics::gauge!(names::STORED_IMAGES, "collection" => name.to_string())
+                .set(collection.len() as f64);
+        }
+    }
+
+    async fn remove(&self, collection: &Collection, id: ImageId) -> Result<bool, EngineError> {
+        let record = collection.get(id);
+        let removed = collection.owner(id).delete(id).await?;
+        collection.edges.lock().remove(id);
+        if let Some(record) = record.filter(|_| removed) {
+            self.release(record.fingerprint.content_hash).await;
+        }
+        Ok(removed)
+    }
+
+    /// The open collection of that name.
+    fn opened(&self, name: &CollectionName) -> Result<Arc<Collection>, EngineError> {
+        self.open
+            .read()
+            .get(name)
+            .cloned()
+            .ok_or_else(|| EngineError::NoCollection { name: name.clone() })
+    }
+
+    /// Runs work that computes on a thread of its own; as much at a time as there are cores.
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let permit = Arc::clone(&self.cores)
+            .acquire_owned()
+            .await
+            .map_err(|_| EngineError::Stopping)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        done.await.map_err(|broken| EngineError::Panicked {
+            what: broken.to_string(),
+        })
+    }
+}
+
+/// The embedded store and folders below `data_dir`, or what the settings name instead.
+async fn open_stores(config: &Config) -> Result<Stores, EngineError> {
+    let metadata = EmbeddedStore::open(&config.data_dir.join("metadata")).await?;
+    let blobs = ObjectBlobStore::local(&config.data_dir.join("objects"))?;
+    Ok(Stores {
+        metadata: Arc::new(metadata),
+        blobs: blob::production(blobs),
+    })
+}

@@ -15,7 +15,7 @@ pub mod thumbnail;
 pub mod verify;
 
 pub use analyser::{Analyser, Analysis};
-pub use decode::{DecodeLimits, Decoded, Demand, decode, decode_to};
+pub use decode::{DecodeLimits, Decoded, Demand, decode, decode_to, sniff};
 pub use embedder::{CnnEmbedder, Embedder, builtin};
 pub use error::VisionError;
 /// 8-bit RGB pixels, row-major: the only pixel type that other modules see.

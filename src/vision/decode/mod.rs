@@ -9,6 +9,8 @@ mod jpeg;
 mod other;
 mod sniff;
 
+pub use sniff::sniff;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::metadata::Orientation;

@@ -9,7 +9,7 @@ use crate::vision::VisionError;
 ///
 /// # Errors
 /// [`VisionError::Empty`], or [`VisionError::NotAnImage`] with what the content looks like instead.
-pub(super) fn sniff(bytes: &[u8]) -> Result<ImageFormat, VisionError> {
+pub fn sniff(bytes: &[u8]) -> Result<ImageFormat, VisionError> {
     if bytes.is_empty() {
         return Err(VisionError::Empty);
     }

@@ -1,0 +1,210 @@
+//! Collections and their open shards.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chrono::Utc;
+use parking_lot::Mutex;
+
+use super::edges::Edges;
+use super::{CollectionInfo, CollectionOptions, Cursor, Engine, EngineError};
+use crate::cluster::catalogue::CollectionSpec;
+use crate::shard::{ListCursor, Shard, ShardOptions};
+use crate::types::{CollectionName, ImageId, ImagePair, ImageRecord, Judgement, ModelHash, ShardId, Verdict};
+
+/// An open collection.
+pub(super) struct Collection {
+    pub(super) spec: CollectionSpec,
+    shards: Vec<Arc<Shard>>,
+    /// Matches found between its images so far.
+    pub(super) edges: Mutex<Edges>,
+    /// The one option that can change.
+    keep_originals: AtomicBool,
+}
+
+impl Collection {
+    pub(super) fn name(&self) -> &CollectionName {
+        &self.spec.name
+    }
+
+    pub(super) fn shards(&self) -> &[Arc<Shard>] {
+        &self.shards
+    }
+
+    /// The shard that owns an image.
+    pub(super) fn owner(&self, id: ImageId) -> &Arc<Shard> {
+        let count = u16::try_from(self.shards.len()).expect("a collection has at most u16::MAX shards");
+        &self.shards[usize::from(id.shard(count).get())]
+    }
+
+    pub(super) fn get(&self, id: ImageId) -> Option<Arc<ImageRecord>> {
+        self.owner(id).get(&id)
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.len() as u64).sum()
+    }
+
+    /// Images older than `before`, newest first.
+    pub(super) fn list(&self, before: Option<Cursor>, limit: usize) -> Vec<Arc<ImageRecord>> {
+        let before = || before.map(|Cursor { created, id }| ListCursor { created, id });
+        let mut images: Vec<_> = self
+            .shards
+            .iter()
+            .flat_map(|shard| shard.list(before(), limit))
+            .collect();
+        images.sort_by(|a, b| (b.created, b.id).cmp(&(a.created, a.id)));
+        images.truncate(limit);
+        images
+    }
+
+    /// What people said of a pair.
+    pub(super) fn verdict(&self, pair: &ImagePair) -> Option<Verdict> {
+        self.owner(ImageId::from(pair.low())).verdict(pair)
+    }
+
+    /// Keeps what a person said of a pair, durably.
+    pub(super) async fn judge(&self, pair: ImagePair, verdict: Verdict) -> Result<(), EngineError> {
+        let judgement = Judgement {
+            pair,
+            verdict,
+            at: Utc::now(),
+        };
+        Ok(self.owner(ImageId::from(pair.low())).judge(judgement).await?)
+    }
+
+    /// Whether uploaded files are kept.
+    pub(super) fn keeps_originals(&self) -> bool {
+        self.keep_originals.load(Ordering::Relaxed)
+    }
+
+    fn info(&self) -> CollectionInfo {
+        CollectionInfo {
+            name: self.spec.name.clone(),
+            images: self.len(),
+            shards: self.spec.shards,
+            dim: self.spec.dim,
+            model: self.spec.model_hash.to_string(),
+            keep_originals: self.keeps_originals(),
+        }
+    }
+}
+
+impl Engine {
+    /// All collections, by name.
+    ///
+    /// # Errors
+    /// When the catalogue does not answer.
+    pub async fn collections(&self) -> Result<Vec<CollectionInfo>, EngineError> {
+        let mut infos: Vec<_> = self
+            .open
+            .read()
+            .values()
+            .map(|collection| collection.info())
+            .collect();
+        infos.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(infos)
+    }
+
+    /// One collection.
+    ///
+    /// # Errors
+    /// [`EngineError::NoCollection`].
+    pub async fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, EngineError> {
+        Ok(self.opened(name)?.info())
+    }
+
+    /// Creates a collection; tells whether it is new. One that is there keeps originals from now on as asked.
+    ///
+    /// # Errors
+    /// [`EngineError::Catalogue`] when it is there with another number of shards.
+    pub async fn create_collection(
+        &self,
+        name: &CollectionName,
+        options: CollectionOptions,
+    ) -> Result<(CollectionInfo, bool), EngineError> {
+        let there = self.opened(name).ok();
+        let defaults = &self.config.collections;
+        let (shards, keep) = there
+            .as_ref()
+            .map_or((defaults.shards, defaults.keep_originals), |collection| {
+                (collection.spec.shards, collection.keeps_originals())
+            });
+        let spec = CollectionSpec {
+            name: name.clone(),
+            dim: self.dim,
+            shards: options.shards.unwrap_or(shards),
+            model_hash: self.model,
+            keep_originals: options.keep_originals.unwrap_or(keep),
+        };
+        let spec = self.catalogue.create(spec).await?.spec;
+        let keep = spec.keep_originals;
+        let collection = self.open_collection(spec).await?;
+        collection.keep_originals.store(keep, Ordering::Relaxed);
+        Ok((collection.info(), there.is_none()))
+    }
+
+    /// Removes a collection with all that is in it. `default` comes back empty.
+    ///
+    /// # Errors
+    /// [`EngineError::NoCollection`].
+    pub async fn delete_collection(self: &Arc<Self>, name: &CollectionName) -> Result<(), EngineError> {
+        let collection = self.opened(name)?;
+        self.open.write().remove(name);
+        for shard in collection.shards() {
+            shard.close().await;
+        }
+        self.catalogue.delete(&self.stores, &self.node, name).await?;
+        if *name == CollectionName::default_collection() {
+            self.create_collection(name, CollectionOptions::default()).await?;
+        }
+        self.sweep_soon();
+        Ok(())
+    }
+
+    /// Opens the shards of a collection, unless it is open.
+    pub(super) async fn open_collection(&self, spec: CollectionSpec) -> Result<Arc<Collection>, EngineError> {
+        if let Ok(open) = self.opened(&spec.name) {
+            return Ok(open);
+        }
+        if spec.model_hash != self.model {
+            let short = |hash: ModelHash| hash.to_string().chars().take(12).collect();
+            return Err(EngineError::OtherModel {
+                stored: short(spec.model_hash),
+                here: short(self.model),
+                name: spec.name,
+            });
+        }
+        // Two requests may create one collection at the same time: the second waits and finds it open.
+        let _turn = self.opening.acquire().await.map_err(|_| EngineError::Stopping)?;
+        if let Ok(open) = self.opened(&spec.name) {
+            return Ok(open);
+        }
+        let open = (0..spec.shards).map(|number| {
+            let stores = self.stores.clone();
+            let options = self.shard_options();
+            let (cluster, name) = (&self.config.cluster, &spec.name);
+            Shard::open(stores, cluster, name, ShardId::new(number), &self.node, options)
+        });
+        let shards = futures::future::try_join_all(open).await?;
+        let collection = Arc::new(Collection {
+            shards,
+            edges: Mutex::default(),
+            keep_originals: AtomicBool::new(spec.keep_originals),
+            spec,
+        });
+        self.open
+            .write()
+            .insert(collection.name().clone(), Arc::clone(&collection));
+        Ok(collection)
+    }
+
+    fn shard_options(&self) -> ShardOptions {
+        let options = ShardOptions::new(self.dim, self.model);
+        if self.config.storage.is_some() {
+            options.remote()
+        } else {
+            options
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! From an image to what it matches: candidates of every shard, the cascade's judgement, geometric verification of the few
+//! best, best matches first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::collections::Collection;
+use super::{Answer, Engine, EngineError, Found, Probe, SearchOptions};
+use crate::dedup::Match;
+use crate::error::ErrorKind;
+use crate::telemetry::names;
+use crate::types::{
+    CollectionName, Fingerprint, ImageId, ImagePair, ImageRecord, MatchClass, PdqHash, Verdict,
+};
+use crate::vision::verify::{self, Features, Verification};
+use crate::vision::{Analysis, RgbImage, fingerprint, thumbnail};
+
+/// Candidates verified at the same time for one image.
+const VERIFIED_AT_ONCE: usize = 8;
+
+/// An image that matches are looked for.
+pub(super) struct Subject {
+    pub(super) fingerprint: Fingerprint,
+    variants: [PdqHash; 8],
+    /// The image at thumbnail size.
+    preview: RgbImage,
+}
+
+impl Subject {
+    pub(super) fn new(analysis: &Analysis) -> Self {
+        Self {
+            fingerprint: analysis.fingerprint.clone(),
+            variants: analysis.pdq_variants,
+            preview: analysis.preview.clone(),
+        }
+    }
+}
+
+/// An image of the collection that may match.
+struct Candidate {
+    record: Arc<ImageRecord>,
+    verification: Option<Verification>,
+}
+
+/// Matches of one image.
+pub(super) struct Matches {
+    /// Best first, all classes.
+    pub(super) found: Vec<Found>,
+    /// Whether a shard did not answer.
+    pub(super) partial: bool,
+}
+
+impl Engine {
+    /// Images of a collection that match `probe`.
+    ///
+    /// # Errors
+    /// [`EngineError::NoCollection`], [`EngineError::NoImage`], [`EngineError::Image`] for a file that cannot be read.
+    pub async fn search(
+        self: &Arc<Self>,
+        collection: &CollectionName,
+        probe: Probe,
+        options: SearchOptions,
+    ) -> Result<Answer, EngineError> {
+        let collection = self.opened(collection)?;
+        let itself = match &probe {
+            Probe::Stored(id) => Some(*id),
+            Probe::File(_) => None,
+        };
+        let subject = Arc::new(self.subject(&collection, probe).await?);
+        let Matches { mut found, partial } = self.matches(&collection, &subject, options.k).await?;
+        found.retain(|one| Some(one.record.id) != itself && one.matched.class >= options.level);
+        found.truncate(options.k);
+        Ok(Answer {
+            matches: found,
+            partial,
+        })
+    }
+
+    /// How two images match; `None` when they do not.
+    ///
+    /// # Errors
+    /// As for [`Engine::search`].
+    pub async fn compare(
+        self: &Arc<Self>,
+        collection: &CollectionName,
+        a: Probe,
+        b: Probe,
+    ) -> Result<Option<Match>, EngineError> {
+        let collection = self.opened(collection)?;
+        let (a, b) = futures::try_join!(self.subject(&collection, a), self.subject(&collection, b))?;
+        let engine = Arc::clone(self);
+        self.compute(move || {
+            let wants = engine
+                .cascade
+                .wants_verification(&a.fingerprint, &a.variants, &b.fingerprint);
+            let verification =
+                wants.then(|| verify::verify(&Features::extract(&a.preview), &Features::extract(&b.preview)));
+            engine
+                .cascade
+                .judge(&a.fingerprint, &a.variants, &b.fingerprint, verification.as_ref())
+        })
+        .await
+    }
+
+    /// Makes ready what `probe` names.
+    async fn subject(
+        self: &Arc<Self>,
+        collection: &Collection,
+        probe: Probe,
+    ) -> Result<Subject, EngineError> {
+        match probe {
+            Probe::File(bytes) => Ok(Subject::new(&self.analysis.analyse(bytes).await?)),
+            Probe::Stored(id) => {
+                let record = collection.get(id).ok_or_else(|| EngineError::NoImage {
+                    id,
+                    collection: collection.name().clone(),
+                })?;
+                self.stored_subject(&record).await
+            }
+        }
+    }
+
+    /// A stored image as the subject of a search; its pixels come from its thumbnail.
+    pub(super) async fn stored_subject(
+        self: &Arc<Self>,
+        record: &ImageRecord,
+    ) -> Result<Subject, EngineError> {
+        let jpeg = self.thumbnail(record).await?;
+        let stored = record.fingerprint.clone();
+        self.compute(move || {
+            let preview = thumbnail::decode(&jpeg)?;
+            let (mut variants, _) = fingerprint::pdq_dihedral(&preview);
+            variants[0] = stored.pdq;
+            Ok(Subject {
+                fingerprint: stored,
+                variants,
+                preview,
+            })
+        })
+        .await?
+    }
+
+    /// Everything in `collection` that matches `subject`, itself included if it is stored. At least `k` nearest neighbours
+    /// are looked at.
+    pub(super) async fn matches(
+        self: &Arc<Self>,
+        collection: &Arc<Collection>,
+        subject: &Arc<Subject>,
+        k: usize,
+    ) -> Result<Matches, EngineError> {
+        let started = Instant::now();
+        let (records, partial) = {
+            let (engine, collection, subject) =
+                (Arc::clone(self), Arc::clone(collection), Arc::clone(subject));
+            self.compute(move || engine.candidates(&collection, &subject, k))
+                .await??
+        };
+        metrics::histogram!(names::STAGE_SECONDS, "stage" => "candidates").record(started.elapsed());
+        let started = Instant::now();
+        let candidates = self.verify(subject, records).await?;
+        metrics::histogram!(names::STAGE_SECONDS, "stage" => "verify").record(started.elapsed());
+        let mut found: Vec<Found> = candidates
+            .into_iter()
+            .filter_map(|candidate| self.judge(collection, subject, candidate))
+            .collect();
+        found.sort_by(|a, b| rank(b).cmp(&rank(a)));
+        Ok(Matches { found, partial })
+    }
+
+    /// Records of all shards that may match, by id; and whether a shard is missing.
+    fn candidates(
+        &self,
+        collection: &Collection,
+        subject: &Subject,
+        k: usize,
+    ) -> Result<(Vec<Arc<ImageRecord>>, bool), EngineError> {
+        let print = &subject.fingerprint;
+        // One more than asked for: the image itself may be among its neighbours.
+        let k = self.config.search.candidates.max(k) + 1;
+        let mut partial = false;
+        let mut records = BTreeMap::new();
+        for shard in collection.shards() {
+            let near = match shard.search(&print.embedding, k) {
+                Ok(hits) => hits,
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    tracing::warn!(%error, collection = %collection.name(), "a shard did not answer");
+                    partial = true;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let near = near.into_iter().map(|hit| hit.id);
+            let same = shard.by_pixel_hash(&print.pixel_hash);
+            let looks = shard.pdq_within(&subject.variants, self.cascade.calibration().pdq_radius);
+            for id in near.chain(same).chain(looks.into_iter().map(|(id, _)| id)) {
+                // One that was deleted meanwhile is no candidate.
+                if let Some(record) = shard.get(&id) {
+                    records.insert(id, record);
+                }
+            }
+        }
+        Ok((records.into_values().collect(), partial))
+    }
+
+    /// Verifies those candidates that geometry can decide, closest first, as many as configured.
+    async fn verify(
+        self: &Arc<Self>,
+        subject: &Arc<Subject>,
+        records: Vec<Arc<ImageRecord>>,
+    ) -> Result<Vec<Candidate>, EngineError> {
+        let print = &subject.fingerprint;
+        let (mut wanted, rest): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| {
+            self.cascade
+                .wants_verification(print, &subject.variants, &record.fingerprint)
+        });
+        // Either kind of nearness can lead to a copy: the better of both ranks counts.
+        wanted.sort_by_cached_key(|record| {
+            let pdq = subject
+                .variants
+                .iter()
+                .map(|v| v.hamming(&record.fingerprint.pdq))
+                .min()
+                .unwrap_or(256);
+            let similarity = print.embedding.similarity(&record.fingerprint.embedding);
+            (
+                pdq > self.cascade.calibration().pdq_radius,
+                std::cmp::Reverse(similarity),
+                record.id,
+            )
+        });
+        let unverified = wanted.split_off(wanted.len().min(self.config.search.verified));
+        let mut candidates: Vec<Candidate> = rest
+            .into_iter()
+            .chain(unverified)
+            .map(|record| Candidate {
+                record,
+                verification: None,
+            })
+            .collect();
+        if wanted.is_empty() {
+            return Ok(candidates);
+        }
+        let features = {
+            let subject = Arc::clone(subject);
+            Arc::new(self.compute(move || Features::extract(&subject.preview)).await?)
+        };
+        let verified: Vec<Candidate> = stream::iter(wanted)
+            .map(|record| self.verified(Arc::clone(&features), record))
+            .buffered(VERIFIED_AT_ONCE)
+            .try_collect()
+            .await?;
+        candidates.extend(verified);
+        Ok(candidates)
+    }
+
+    async fn verified(
+        self: &Arc<Self>,
+        features: Arc<Features>,
+        record: Arc<ImageRecord>,
+    ) -> Result<Candidate, EngineError> {
+        let other = match self.features(&record).await {
+            Ok(other) => other,
+            Err(error) => {
+                // A damaged or missing thumbnail must not hide the other matches.
+                tracing::warn!(%error, image = %record.id, "a candidate could not be verified");
+                return Ok(Candidate {
+                    record,
+                    verification: None,
+                });
+            }
+        };
+        let verification = self.compute(move || verify::verify(&features, &other)).await?;
+        Ok(Candidate {
+            record,
+            verification: Some(verification),
+        })
+    }
+
+    /// Keypoints of a stored image.
+    async fn features(self: &Arc<Self>, record: &ImageRecord) -> Result<Arc<Features>, EngineError> {
+        let hash = record.fingerprint.content_hash;
+        if let Some(features) = self.features.get(&hash) {
+            return Ok(features);
+        }
+        let jpeg: Bytes = self.thumbnail(record).await?;
+        let features = self
+            .compute(move || thumbnail::decode(&jpeg).map(|preview| Arc::new(Features::extract(&preview))))
+            .await??;
+        self.features.insert(hash, Arc::clone(&features));
+        Ok(features)
+    }
+
+    fn judge(&self, collection: &Collection, subject: &Subject, candidate: Candidate) -> Option<Found> {
+        let Candidate { record, verification } = candidate;
+        let (a, b) = (&subject.fingerprint, &record.fingerprint);
+        let matched = self
+            .cascade
+            .judge(a, &subject.variants, b, verification.as_ref())?;
+        let judged =
+            ImagePair::new(a.content_hash, b.content_hash).and_then(|pair| collection.verdict(&pair));
+        match judged {
+            // People know better.
+            Some(Verdict::NotDuplicate) if matched.class > MatchClass::Similar => None,
+            Some(Verdict::NotDuplicate | Verdict::KeepBoth | Verdict::Withdrawn) | None => {
+                Some(Found { record, matched })
+            }
+        }
+    }
+}
+
+/// Order of matches: the greatest is the best.
+fn rank(
+    found: &Found,
+) -> (
+    MatchClass,
+    u32,
+    crate::types::Similarity,
+    std::cmp::Reverse<ImageId>,
+) {
+    // Probabilities are 0 to 1: their bits order like the numbers.
+    let probability = found.matched.probability.max(0.0).to_bits();
+    (
+        found.matched.class,
+        probability,
+        found.matched.similarity,
+        std::cmp::Reverse(found.record.id),
+    )
+}
