@@ -24,6 +24,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("cli", "http"),
     ("config", "error"),
     ("types", "error"),
+    ("telemetry", "config"),
 ];
 
 /// Crates that only the named files and folders of `src/` may name.
