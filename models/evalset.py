@@ -27,10 +27,10 @@ import synthetic
 from families import CHAINABLE, FAMILIES, HELD_OUT
 
 SIZES = (160, 192)
-PER_CELL = 16      # queries per family and strength
-CHAINS = 100       # queries per chain length
+PER_CELL = 12      # queries per family and strength
+CHAINS = 260       # queries per chain length
 MILD = 300
-VERSION = "1"
+VERSION = "2"
 
 
 def squash(rgb, size):
@@ -102,7 +102,7 @@ def plan(dev):
     for n in range(1, 4):
         for _ in range(CHAINS):
             names = rng.choice(CHAINABLE, n + 1, replace=False)
-            attacked([[str(a), int(rng.integers(0, 2))] for a in names], f"chain_{n}")
+            attacked([[str(a), int(rng.integers(0, 3))] for a in names], f"chain_{n}")
     for _ in range(MILD):
         attacked("mild", "mild")
     trained = [f for f in FAMILIES if f not in HELD_OUT]
@@ -179,5 +179,5 @@ def load(dev, cache, processes=2):
             np.save(cache / f"{name}.npy", a)
         meta_path.write_text(json.dumps({"references": references, "queries": queries}))
     meta = json.loads(meta_path.read_text())
-    arrays = {p.stem: np.load(p, mmap_mode="r") for p in cache.glob("*.npy")}
+    arrays = {p.stem: np.load(p) for p in cache.glob("*.npy")}
     return meta, arrays

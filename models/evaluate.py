@@ -156,6 +156,7 @@ def main():
     p.add_argument("--size", type=int, default=160, choices=evalset.SIZES)
     p.add_argument("--quick", action="store_true", help="the network alone, without intervals")
     p.add_argument("--out", type=Path, default=Path("runs/evaluation.json"))
+    p.add_argument("--write-bank", action="store_true", help="write bank.safetensors beside the weights")
     p.add_argument("--threads", type=int, default=1)
     args = p.parse_args()
     torch.set_num_threads(args.threads)
@@ -163,7 +164,12 @@ def main():
     ev = Evaluation(args.dev, args.set_cache)
     pool = load_pool(args.data, args.cache)
     net = export.load_network(args.checkpoint)[0] if args.checkpoint else exported(args.weights)
+    if args.quick:  # half precision is close enough to watch a run
+        full, net = net, lambda x: torch.autocast("cpu", torch.bfloat16)(full)(x).float()
     out, vectors = evaluate(ev, net, pool, args.size, rng, intervals=not args.quick)
+    if args.write_bank:
+        digest = hashlib.sha256(args.weights.read_bytes()).hexdigest()
+        background.write(args.weights.parent / "bank.safetensors", vectors["bank"], out["beta"], digest)
     results = {k: out[k] for k in ("raw", "normalised", "fused_raw", "fused_normalised")}
     if not args.quick:
         results["PDQ-8"] = report(ev, -ev.pdq, rng)
