@@ -18,7 +18,6 @@ from pool import PROCEDURAL, REAL, SYNTHETIC
 from views import finish, focused
 
 COUNT = 2000
-TOP_K = 10
 
 
 def embed(net, images, batch=128):
@@ -48,16 +47,16 @@ def quantise(bank):
     return np.round(bank / scale[:, None]).astype(np.int8), scale.astype(np.float32)
 
 
-def write(path, bank, beta, model_sha256):
+def write(path, bank, beta, top_k, model_sha256):
     q, scale = quantise(bank)
     save_file({"bank": torch.from_numpy(q), "scale": torch.from_numpy(scale)}, path,
-              metadata={"format_version": "1", "top_k": str(TOP_K), "beta": str(beta),
+              metadata={"format_version": "1", "top_k": str(top_k), "beta": str(beta),
                         "formula": "sim - beta * mean(top_k similarities of the query to the bank)",
                         "model_sha256": model_sha256})
     return q.astype(np.float32) * scale[:, None]
 
 
-def indistinct(z, bank, k=TOP_K):
+def indistinct(z, bank, k):
     """Mean of the k highest similarities to the bank, per row of z (N)."""
     s = z @ bank.T
     return np.sort(s, 1)[:, -k:].mean(1)

@@ -119,7 +119,7 @@ def _work(cache, folder, seed, slots, free, ready, plan):
 class Loader:
     """`next(size, pairs, progress)` gives a batch; the array is valid until the next call."""
 
-    def __init__(self, cache, folder, seed, workers=2):
+    def __init__(self, cache, folder, seed, workers=1):
         ctx = mp.get_context("fork")
         self.slots = [mp.RawArray("B", MAX_BYTES) for _ in range(SLOTS)]
         self.free, self.ready = ctx.Queue(), ctx.Queue()
@@ -128,7 +128,7 @@ class Loader:
         self.started = False
         self.processes = [
             ctx.Process(target=_work, daemon=True, args=(
-                cache, folder, [31, seed, k], self.slots, self.free, self.ready, self.plan))
+                cache, folder, [31, *seed, k], self.slots, self.free, self.ready, self.plan))
             for k in range(workers)]
 
     def next(self, size, pairs, progress):

@@ -32,10 +32,10 @@ FEATURES = ("cosine", "normalised", "pdq_distance", "quality_query", "quality_re
 BINS = 10
 
 
-def pairs(ev, vectors, beta):
+def pairs(ev, vectors, beta, top_k):
     """features (P x 5), label (P), query row (P)."""
     sim = vectors["query"] @ vectors["reference"].T
-    mean = background.indistinct(vectors["query"], vectors["bank"])
+    mean = background.indistinct(vectors["query"], vectors["bank"], top_k)
     near = np.argsort(-sim, 1)[:, :10]
     hashed = np.argsort(ev.pdq, 1)[:, :3]
     qq, rq = ev.arrays["query_quality"] / 100.0, ev.arrays["reference_quality"] / 100.0
@@ -104,9 +104,10 @@ def main():
     p.add_argument("--out", type=Path, default=here / "calibration.json")
     args = p.parse_args()
     ev = Evaluation(args.dev, args.set_cache)
-    beta = json.loads(args.evaluation.read_text())["beta"]
+    chosen = json.loads(args.evaluation.read_text())
+    beta, top_k = chosen["beta"], chosen["top_k"]
     vectors = np.load(args.evaluation.with_suffix(".vectors.npz"))
-    x, y, rows = pairs(ev, vectors, beta)
+    x, y, rows = pairs(ev, vectors, beta, top_k)
     a = ev.half_a[rows]
     coef, intercept = fit(x[a], y[a])
     measured = reliability(predict(x[~a], coef, intercept), y[~a])
@@ -114,7 +115,7 @@ def main():
     big = np.isin(source, ["github.com/BIDS/BSDS500", "github.com/marcusklasson/GroceryStoreDataset"])
     shifted = reliability(predict(x[~big], *fit(x[big], y[big])), y[~big])
     out = {"format_version": 1, "features": list(FEATURES), "coefficients": [round(float(c), 6) for c in coef],
-           "intercept": round(float(intercept), 6), "beta": beta, "top_k": background.TOP_K,
+           "intercept": round(float(intercept), 6), "beta": beta, "top_k": top_k,
            "copies_share_fitted": float(y[a].mean()),
            "model_sha256": hashlib.sha256(args.weights.read_bytes()).hexdigest(),
            "half_b": measured, "other_repositories": shifted}

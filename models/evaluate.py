@@ -5,7 +5,7 @@
 
 Scores: cosine (raw); normalised with the bank; fused with PDQ:
 raw or normalised + clip((90 - d) / 90, 0, 1), d the smallest of 8 dihedral distances.
-beta is chosen on half A of the set (by source image); figures of half B and of the
+top-k and beta are chosen on half A of the set (by source image); figures of half B and of the
 whole set are reported.
 """
 
@@ -29,6 +29,7 @@ from network import ARCHS, forward_folded
 from pool import load as load_pool
 
 BETAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+TOP_KS = (1, 3, 5, 10)
 NO_MATCH = ("no_match", "same_goods", "disjoint", "same_form")
 
 
@@ -89,10 +90,16 @@ def report(ev, scores, rng, intervals=True):
     return out
 
 
-def choose_beta(ev, sim, background_mean):
+def choose_normalisation(ev, sim, q, bank):
+    """top-k and beta with the best muAP on half A, and the table of all that were tried."""
     sel = ev.main & ev.half_a
-    table = {b: figures((sim - b * background_mean[:, None])[sel], ev.truth[sel])["muap"] for b in BETAS}
-    return max(table, key=table.get), {str(k): v for k, v in table.items()}
+    table = {}
+    for k in TOP_KS:
+        mean = background.indistinct(q[sel], bank, k)[:, None]
+        for b in BETAS:
+            table[k, b] = figures(sim[sel] - b * mean, ev.truth[sel])["muap"]
+    best = max(table, key=table.get)
+    return best, {f"k {k}, beta {b}": round(v, 4) for (k, b), v in table.items()}
 
 
 def evaluate(ev, network, pool, size, rng, bank=None, intervals=True):
@@ -103,10 +110,9 @@ def evaluate(ev, network, pool, size, rng, bank=None, intervals=True):
         codes, scale = background.quantise(z)
         bank = codes.astype(np.float32) * scale[:, None]
     sim = q @ r.T
-    mean = background.indistinct(q, bank)
-    beta, table = choose_beta(ev, sim, mean)
-    norm = sim - beta * mean[:, None]
-    out = {"beta": beta, "beta_table_half_a": table,
+    (top_k, beta), table = choose_normalisation(ev, sim, q, bank)
+    norm = sim - beta * background.indistinct(q, bank, top_k)[:, None]
+    out = {"beta": beta, "top_k": top_k, "normalisation_on_half_a": table,
            "raw": report(ev, sim, rng, intervals), "normalised": report(ev, norm, rng, intervals),
            "fused_raw": report(ev, sim + ev.bonus(), rng, intervals),
            "fused_normalised": report(ev, norm + ev.bonus(), rng, intervals)}
@@ -169,7 +175,7 @@ def main():
     out, vectors = evaluate(ev, net, pool, args.size, rng, intervals=not args.quick)
     if args.write_bank:
         digest = hashlib.sha256(args.weights.read_bytes()).hexdigest()
-        background.write(args.weights.parent / "bank.safetensors", vectors["bank"], out["beta"], digest)
+        background.write(args.weights.parent / "bank.safetensors", vectors["bank"], out["beta"], out["top_k"], digest)
     results = {k: out[k] for k in ("raw", "normalised", "fused_raw", "fused_normalised")}
     if not args.quick:
         results["PDQ-8"] = report(ev, -ev.pdq, rng)
@@ -179,15 +185,16 @@ def main():
         results["random weights, normalised"] = rand["normalised"]
     counts = {g: int((ev.group == g).sum()) for g in NO_MATCH}
     summary = {"size": args.size, "references": len(ev.arrays["reference_160"]), "queries_with_match": int(((ev.truth >= 0) & ev.main).sum()),
-               "queries_without": counts, "beta": out["beta"], "beta_table_half_a": out["beta_table_half_a"], "results": results}
+               "queries_without": counts, "beta": out["beta"], "top_k": out["top_k"], "size_of_bank": background.COUNT,
+               "normalisation_on_half_a": out["normalisation_on_half_a"], "results": results}
     args.out.write_text(json.dumps(summary, indent=1))
     np.savez(args.out.with_suffix(".vectors.npz"), **vectors)
     lines = [f"{summary['references']} references, {summary['queries_with_match']} queries with a match, "
-             f"without {counts}; input {args.size} px, beta {out['beta']}", "", text_table(results), ""]
+             f"without {counts}; input {args.size} px, top-k {out['top_k']}, beta {out['beta']}", "", text_table(results), ""]
     if not args.quick:
         lines += [family_table(results, ["raw", "fused_normalised", "PDQ-8"]), ""]
     lines += [f"false pairs at P.90, {n}: {results[n].get('false_at_p90')}" for n in ("raw", "normalised", "fused_normalised")]
-    lines += [f"beta on half A: {out['beta_table_half_a']}"]
+    lines += [f"muAP on half A: {out['normalisation_on_half_a']}"]
     args.out.with_suffix(".txt").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

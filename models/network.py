@@ -92,7 +92,7 @@ class Network(nn.Module):
 
 def normalise_pixels(u8):
     """uint8 N x H x W x 3 (RGB) -> float32 N x 3 x H x W, channels last in memory."""
-    x = torch.as_tensor(u8).permute(0, 3, 1, 2).float()
+    x = torch.tensor(u8).permute(0, 3, 1, 2).float()
     return (x - 255.0 * MEAN) / (255.0 * STD)
 
 

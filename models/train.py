@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -20,14 +21,15 @@ import numpy as np
 import torch
 
 import optimizer
+import parallel
 from batches import Loader
 from loss import contrastive
-from network import ARCHS, Network, normalise_pixels
-from pool import REAL, load
+from network import ARCHS, DIM, Network, normalise_pixels
+from pool import REAL, ImagePool, load
 from views import finish
 
 # (progress up to, input size, pairs a batch)
-PHASES = ((0.52, 96, 128), (0.88, 128, 160), (1.01, 160, 160))
+PHASES = ((0.60, 96, 128), (0.92, 128, 144), (1.01, 160, 144))
 ENTROPY = 4.0
 
 
@@ -95,92 +97,111 @@ def arguments():
     p.add_argument("--lr", type=float, default=2e-3)
     p.add_argument("--wd", type=float, default=0.05)
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--workers", type=int, default=2)
+    p.add_argument("--processes", type=int, default=2, help="one thread and one loader each")
     p.add_argument("--mine-min", type=float, default=10, help="minutes between minings")
     p.add_argument("--save-min", type=float, default=5)
     p.add_argument("--compile", action="store_true")
     return p.parse_args()
 
 
-def main():
-    args = arguments()
-    torch.set_num_threads(args.threads)
+def run(rank, exchange, args):
+    """One training process. Rank 0 keeps the average, the log and the checkpoints."""
+    torch.set_num_threads(1)
     torch.manual_seed(args.seed)
-    args.run.mkdir(parents=True, exist_ok=True)
-    pool = load(args.data, args.cache)
+    first = rank == 0
     last = args.run / "last.pt"
     net = Network(args.arch).to(memory_format=torch.channels_last)
     ema = Network(args.arch).to(memory_format=torch.channels_last)
     ema.load_state_dict(net.state_dict())
     opt = optimizer.build(net, args.lr, args.wd)
-    elapsed, step, seen, mined = 0.0, 0, 0, 0.0
+    elapsed, step, seen = 0.0, 0, 0
     if last.exists():
         state = torch.load(last, weights_only=True)
         net.load_state_dict(state["net"])
         ema.load_state_dict(state["ema"])
         opt.load_state_dict(state["optimizer"])
         elapsed, step, seen = state["elapsed"], state["step"], state["views"]
-        mined = elapsed
-        print(f"resumed at {elapsed / 60:.1f} min, step {step}")
-    loader = Loader(args.cache, args.run, args.seed * 1000 + step, args.workers)
-    batch = loader.next(*phase(elapsed / args.budget_min / 60), 0.0)
+        print(f"rank {rank} resumed at {elapsed / 60:.1f} min, step {step}", flush=True)
+    budget, mined = args.budget_min * 60, elapsed
+    loader = Loader(args.cache, args.run, [args.seed, step, rank])
     step_net = torch.compile(net, dynamic=False) if args.compile else net
-    log = open(args.run / "log.jsonl", "a", buffering=1)
-    budget = args.budget_min * 60
-    clock = saved = marked = time.monotonic()
-    sums, waited, since = {}, 0.0, seen
+    params = list(net.parameters())
+    log = open(args.run / "log.jsonl", "a", buffering=1) if first else None
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))  # save, then leave
 
     def checkpoint():
         save(last, arch=args.arch, seed=args.seed, net=net.state_dict(), ema=ema.state_dict(),
              optimizer=opt.state_dict(), elapsed=elapsed, step=step, views=seen, budget=budget)
 
-    while elapsed < budget and (not args.max_steps or step < args.max_steps):
-        now = time.monotonic()
-        elapsed += min(now - clock, 60.0)  # a suspended process does not lose its schedule
-        clock = now
-        progress = elapsed / budget
+    progress = elapsed / budget
+    clock = saved = marked = time.monotonic()
+    sums, waited, counted, since = {}, 0.0, 0, seen
+    while True:
         size, pairs = phase(progress)
-        batch = loader.next(size, pairs, progress)
-        waited += time.monotonic() - now
+        begin = time.monotonic()
+        batch = loader.next(size, pairs // exchange.world, progress)
+        waited += time.monotonic() - begin
         net.train()
-        x = normalise_pixels(batch)
         with torch.autocast("cpu", torch.bfloat16):
-            z = step_net(x)
-        loss, figures = contrastive(z, 0.05, ENTROPY * min(1.0, progress / 0.2))
+            z = step_net(normalise_pixels(batch))
+        every, leaf = exchange.gather(rank, z)
+        loss, figures = contrastive(every, 0.05, ENTROPY * min(1.0, progress / 0.2))
+        (grad,) = torch.autograd.grad(loss, leaf)
         opt.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        z.backward(grad)
+        if first:  # the other ranks read this after the next meeting
+            now = time.monotonic()
+            elapsed += min(now - clock, 60.0)  # a suspended process does not lose its schedule
+            clock = now
+            exchange.control[0] = elapsed / budget
+            exchange.control[1] = bool(stop or elapsed >= budget or step + 1 == args.max_steps)
+        exchange.sum_gradients(rank, params)
+        norm = torch.nn.utils.clip_grad_norm_(params, 5.0)
         if not torch.isfinite(norm):
             raise RuntimeError("gradient is not finite")
         for g in opt.param_groups:
             g["lr"] = g["peak"] * rate(progress)
         opt.step()
+        progress, stopping = exchange.control.tolist()
         step += 1
-        seen += len(batch)
+        seen += len(every)
+        if not first:
+            if stopping:
+                return
+            continue
         average(ema, net, min(0.998, (1 + step) / (20 + step)))
+        counted += 1
         for k, v in figures.items():
             sums[k] = sums.get(k, 0.0) + v
         if step % 50 == 0:
             span = time.monotonic() - marked
             row = {"min": round(elapsed / 60, 2), "step": step, "views": seen, "size": size,
-                   **{k: round(v / 50, 4) for k, v in sums.items()}, "grad": round(float(norm), 2),
-                   "views_s": round((seen - since) / span),
-                   "wait_s": round(waited, 1), "lr": round(rate(progress), 4)}
+                   **{k: round(v / counted, 4) for k, v in sums.items()}, "grad": round(float(norm), 2),
+                   "views_s": round((seen - since) / span), "wait_s": round(waited, 1), "lr": round(rate(progress), 4)}
             print(json.dumps(row), flush=True)
             log.write(json.dumps(row) + "\n")
-            sums, waited, since = {}, 0.0, seen
-            marked = time.monotonic()
-        if time.monotonic() - saved > args.save_min * 60:
+            sums, waited, counted, since, marked = {}, 0.0, 0, seen, time.monotonic()
+        if stopping or time.monotonic() - saved > args.save_min * 60:
             checkpoint()
             saved = time.monotonic()
+        if stopping:
+            print(f"stopped: {step} steps, {seen} views, {elapsed / 60:.1f} min", flush=True)
+            return
         if elapsed - mined > args.mine_min * 60:
             t = time.monotonic()
-            cos = mine(ema, pool, args.run / "neighbours.npy")
+            cos = mine(ema, ImagePool(args.cache), args.run / "neighbours.npy")
             mined = elapsed
             print(f"mined look-alikes in {time.monotonic() - t:.0f} s, mean nearest cosine {cos:.3f}", flush=True)
-    checkpoint()
-    print(f"done: {step} steps, {seen} views, {elapsed / 60:.1f} min")
+
+
+def main():
+    args = arguments()
+    args.run.mkdir(parents=True, exist_ok=True)
+    load(args.data, args.cache)  # builds the cache on first use
+    rows = 2 * max(pairs for _, _, pairs in PHASES) // args.processes
+    weights = sum(p.numel() for p in Network(args.arch).parameters())
+    parallel.launch(run, args.processes, rows, DIM, weights, args)
 
 
 if __name__ == "__main__":

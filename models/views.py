@@ -16,17 +16,17 @@ FILTERS = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR, cv2
 # another. MIX may be overridden by a JSON file given to train.py.
 MIX = {
     "paste": 0.14, "screenshot": 0.10, "collage": 0.08,
-    "rotate_any": 0.12, "rotate_small": 0.13, "rotate90": 0.08, "perspective": 0.14,
+    "rotate_any": 0.16, "rotate_small": 0.12, "rotate90": 0.12, "perspective": 0.14,
     "tone": 0.65, "grey_filter": 0.14, "blur": 0.3, "jpeg": 0.4, "down_up": 0.15,
     "noise": 0.1, "sharpen": 0.07, "text": 0.16, "stickers": 0.14, "border": 0.16,
-    "erase": 0.15, "stripes": 0.09, "mix": 0.06, "full_frame": 0.35, "focused": 0.4,
+    "erase": 0.15, "stripes": 0.09, "mix": 0.06, "full_frame": 0.35, "focused": 0.5,
 }
 
 # a focused view has one edit at any strength and little else: weights of that edit
 FOCUS = {
-    "paste": 3.0, "screenshot": 3.0, "collage": 2.5, "rotate_any": 3.0, "rotate_small": 1.0,
-    "rotate90": 0.7, "perspective": 1.2, "crop": 2.2, "stripes": 1.5, "erase": 1.6,
-    "border": 1.6, "tone": 1.3, "grey_filter": 0.8, "text": 1.0, "stickers": 1.0, "mix": 1.2,
+    "paste": 3.5, "screenshot": 3.0, "collage": 3.5, "rotate_any": 3.5, "rotate_small": 1.0,
+    "rotate90": 2.2, "perspective": 1.2, "crop": 2.2, "stripes": 2.2, "erase": 1.4,
+    "border": 1.6, "tone": 1.4, "grey_filter": 1.0, "text": 0.8, "stickers": 0.8, "mix": 1.5,
     "blur": 0.8, "noise": 0.8, "down_up": 0.8, "jpeg": 0.6,
 }
 FOCUS_NAMES = list(FOCUS)
