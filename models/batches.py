@@ -9,6 +9,7 @@ a batch as hard negatives. Workers never see evaluation data.
 import json
 import multiprocessing as mp
 import queue
+import signal
 from pathlib import Path
 
 import cv2
@@ -100,6 +101,7 @@ class Sampler:
 
 def _work(cache, folder, seed, slots, free, ready, plan):
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the trainer handles it by saving
     sampler = Sampler(ImagePool(cache), folder, seed)
     drawn = 0
     while True:

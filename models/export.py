@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+import pool
+import whiten
 from network import (ARCHS, DIM, GEM_P, MEAN, STD, Network, folded, forward_folded,
                      normalise_pixels)
 
@@ -62,8 +64,9 @@ def load_network(path):
     return net.eval(), state
 
 
-def write_weights(net, path, seed, input_size=INPUT_SIZE):
-    tensors = {k: v.half().contiguous() for k, v in folded(net).items()}
+def write_weights(net, path, seed, tensors, alpha, input_size=INPUT_SIZE):
+    """fp16 file with the metadata that other runtimes read."""
+    tensors = {k: v.half().contiguous() for k, v in tensors.items()}
     channels, blocks = ARCHS[net.arch]
     metadata = {
         "format_version": FORMAT_VERSION,
@@ -77,6 +80,7 @@ def write_weights(net, path, seed, input_size=INPUT_SIZE):
         "blocks": json.dumps(list(blocks)),
         "licence_note": LICENCE_NOTE,
         "seed": str(seed),
+        "whitening": str(alpha),
     }
     save_file(tensors, path, metadata=metadata)
     return tensors
@@ -100,6 +104,9 @@ def main():
     p.add_argument("--random", action="store_true", help="write random weights instead")
     p.add_argument("--arch", default="doppel-t", choices=ARCHS)
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--whiten", type=float, help="alpha of whiten.py; without it the layer stays as trained")
+    p.add_argument("--data", default="../shared/data/train", help="pool for whitening")
+    p.add_argument("--cache", default="runs/pool")
     p.add_argument("--out", type=Path, default=HERE)
     args = p.parse_args()
     if args.random == bool(args.checkpoint):
@@ -110,15 +117,19 @@ def main():
         net, state = load_network(args.checkpoint)
         seed = state["seed"]
     weights = args.out / f"{net.arch}.safetensors"
-    write_weights(net, weights, seed)
+    exact = folded(net)
+    if args.whiten is not None:
+        exact = whiten.fold(exact, net, pool.load(args.data, args.cache), args.whiten, INPUT_SIZE)
+    write_weights(net, weights, seed, exact, args.whiten)
     tensors = load_file(weights)
     write_parity(tensors, args.out / "parity.safetensors", ARCHS[net.arch][1])
     x = normalise_pixels(np.stack([parity_image(160, s) for s in range(4)]))
     with torch.no_grad():
-        gap = (forward_folded(tensors, x, ARCHS[net.arch][1]) - net(x)).abs().max()
+        blocks = ARCHS[net.arch][1]
+        gap = (forward_folded(tensors, x, blocks) - forward_folded(exact, x, blocks)).abs().max()
     print(f"{weights.name}: {sum(t.numel() for t in tensors.values())} weights, "
           f"sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()}, "
-          f"largest fp16 folding gap {gap:.2e}")
+          f"largest change by fp16 {gap:.2e}")
 
 
 if __name__ == "__main__":

@@ -8,20 +8,17 @@ import numpy as np
 TOP = 20  # candidates of a query that enter the ranking
 
 
-def ranking(scores, truth):
-    """Labels (1 match, 0 not) of all queries' top candidates, best score first."""
+def candidates(scores, truth):
+    """The top candidates of each query: values and labels (1 match, 0 not), Q x TOP."""
     top = min(TOP, scores.shape[1])
     cand = np.argpartition(-scores, top - 1, axis=1)[:, :top]
-    value = np.take_along_axis(scores, cand, 1).ravel()
-    label = (cand == truth[:, None]).ravel()
-    order = np.argsort(-value, kind="stable")
-    return label[order], value[order]
+    return np.take_along_axis(scores, cand, 1), cand == truth[:, None]
 
 
-def figures(scores, truth):
-    """muAP, recall at precision .90 and .99, recall@1. Every denominator: queries with a match."""
-    label, value = ranking(scores, truth)
-    total = max(1, int((truth >= 0).sum()))
+def figures_of(value, label, total):
+    """muAP and recall at precision .90 and .99 of candidates; total: queries with a match."""
+    order = np.argsort(-value.ravel(), kind="stable")
+    value, label = value.ravel()[order], label.ravel()[order]
     hits = np.cumsum(label)
     precision = hits / np.arange(1, len(label) + 1)
     out = {"muap": float((precision * label).sum() / total)}
@@ -29,7 +26,13 @@ def figures(scores, truth):
         ok = np.flatnonzero((precision >= p) & (hits >= 20))
         out[f"recall_at_p{round(p * 100)}"] = float(hits[ok[-1]] / total) if len(ok) else 0.0
         out[f"threshold_at_p{round(p * 100)}"] = float(value[ok[-1]]) if len(ok) else None
+    return out
+
+
+def figures(scores, truth):
+    """muAP, recall at precision .90 and .99, recall@1. Every denominator: queries with a match."""
     has = truth >= 0
+    out = figures_of(*candidates(scores, truth), max(1, int(has.sum())))
     out["recall_at_1"] = float((scores[has].argmax(1) == truth[has]).mean()) if has.any() else 0.0
     return out
 
@@ -41,10 +44,12 @@ def interval(values, rng, rounds=500):
     return [float(v) for v in np.percentile(means, (2.5, 97.5))]
 
 
-def muap_interval(scores, truth, rng, rounds=100):
+def muap_interval(scores, truth, rng, rounds=200):
     """95 % bootstrap interval of muAP, queries drawn anew."""
+    value, label = candidates(scores, truth)
+    has = truth >= 0
     out = []
     for _ in range(rounds):
         pick = rng.integers(0, len(truth), len(truth))
-        out.append(figures(scores[pick], truth[pick])["muap"])
+        out.append(figures_of(value[pick], label[pick], max(1, int(has[pick].sum())))["muap"])
     return [float(v) for v in np.percentile(out, (2.5, 97.5))]

@@ -29,7 +29,7 @@ from pool import REAL, ImagePool, load
 from views import finish
 
 # (progress up to, input size, pairs a batch)
-PHASES = ((0.60, 96, 128), (0.92, 128, 144), (1.01, 160, 144))
+PHASES = ((0.80, 96, 128), (1.01, 128, 128))
 ENTROPY = 4.0
 
 
@@ -100,7 +100,7 @@ def arguments():
     p.add_argument("--processes", type=int, default=2, help="one thread and one loader each")
     p.add_argument("--mine-min", type=float, default=10, help="minutes between minings")
     p.add_argument("--save-min", type=float, default=5)
-    p.add_argument("--compile", action="store_true")
+    p.add_argument("--compile", action="store_true", help="compile the first, longest phase")
     return p.parse_args()
 
 
@@ -124,7 +124,7 @@ def run(rank, exchange, args):
         print(f"rank {rank} resumed at {elapsed / 60:.1f} min, step {step}", flush=True)
     budget, mined = args.budget_min * 60, elapsed
     loader = Loader(args.cache, args.run, [args.seed, step, rank])
-    step_net = torch.compile(net, dynamic=False) if args.compile else net
+    fast = torch.compile(net, dynamic=False) if args.compile else net
     params = list(net.parameters())
     log = open(args.run / "log.jsonl", "a", buffering=1) if first else None
     stop = []
@@ -144,7 +144,7 @@ def run(rank, exchange, args):
         waited += time.monotonic() - begin
         net.train()
         with torch.autocast("cpu", torch.bfloat16):
-            z = step_net(normalise_pixels(batch))
+            z = (fast if size == PHASES[0][1] else net)(normalise_pixels(batch))
         every, leaf = exchange.gather(rank, z)
         loss, figures = contrastive(every, 0.05, ENTROPY * min(1.0, progress / 0.2))
         (grad,) = torch.autograd.grad(loss, leaf)
