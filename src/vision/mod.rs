@@ -8,6 +8,7 @@ mod decode;
 mod embedder;
 mod error;
 mod exif;
+pub mod attack;
 pub mod fingerprint;
 pub mod network;
 mod resize;

@@ -7,7 +7,7 @@ mod cache;
 mod codec;
 mod comparing;
 mod intake;
-mod walk;
+pub(super) mod walk;
 
 #[cfg(test)]
 mod tests;

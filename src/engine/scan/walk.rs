@@ -12,11 +12,11 @@ use super::{ScanError, Skipped};
 
 /// A file to be looked at.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(in crate::engine) struct Found {
     /// As the caller's argument leads to it.
-    pub(super) path: PathBuf,
+    pub(in crate::engine) path: PathBuf,
     /// The same as text.
-    pub(super) name: String,
+    pub(in crate::engine) name: String,
     /// Absolute, without links: the key in caches and plans.
     pub(super) canonical: String,
     pub(super) size: u64,
@@ -27,8 +27,8 @@ pub(super) struct Found {
 
 /// What a walk found: files by path, and what could not be taken.
 #[derive(Debug, Default)]
-pub(super) struct Walk {
-    pub(super) files: Vec<Found>,
+pub(in crate::engine) struct Walk {
+    pub(in crate::engine) files: Vec<Found>,
     pub(super) skipped: Vec<Skipped>,
     /// Files that do not claim to be images.
     pub(super) ignored: u64,
@@ -42,7 +42,7 @@ const EXTENSIONS: &[&str] = &[
 
 /// Lists the files under `paths` and `references`; a file under both is a reference. Links are not followed. Hidden
 /// files and folders are left out, unless named as an argument.
-pub(super) fn walk(paths: &[PathBuf], references: &[PathBuf], exclude: &GlobSet) -> Result<Walk, ScanError> {
+pub(in crate::engine) fn walk(paths: &[PathBuf], references: &[PathBuf], exclude: &GlobSet) -> Result<Walk, ScanError> {
     let mut walk = Walk::default();
     let mut files: BTreeMap<String, Found> = BTreeMap::new();
     let roots = references

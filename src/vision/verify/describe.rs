@@ -22,6 +22,8 @@ pub(super) struct Keypoint {
     pub(super) size: f32,
     /// Orientation of the patch in radians, from the x axis towards the y axis (y points down).
     pub(super) angle: f32,
+    /// Whether it is darker than its surroundings.
+    pub(super) dark: bool,
     pub(super) bits: Bits,
 }
 
@@ -201,7 +203,42 @@ fn cells(patch: &[[i32; PATCH]; PATCH], side: usize) -> [[i32; 16]; 3] {
     sums
 }
 
-/// Number of differing bits.
+/// Number of differing bits. Counts in the words side by side and adds up at the end: processors without a population
+/// count, which is what the crate is built for, do this in a third of the time of four counts.
 pub(super) fn distance(a: &Bits, b: &Bits) -> u32 {
-    a.iter().zip(b).map(|(x, y)| (x ^ y).count_ones()).sum()
+    const PAIRS: u64 = 0x5555_5555_5555_5555;
+    const NIBBLES: u64 = 0x3333_3333_3333_3333;
+    const BYTES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+    let nibbles = |i: usize| {
+        let x = a[i] ^ b[i];
+        let x = x - (x >> 1 & PAIRS);
+        (x & NIBBLES) + (x >> 2 & NIBBLES)
+    };
+    let bytes = |x: u64| (x & BYTES) + (x >> 4 & BYTES);
+    let sum = bytes(nibbles(0) + nibbles(1)) + bytes(nibbles(2) + nibbles(3));
+    // A byte holds at most 32; the top 16 bits of the product are the sum of the eight.
+    let wide = (sum & 0x00ff_00ff_00ff_00ff) + (sum >> 8 & 0x00ff_00ff_00ff_00ff);
+    (wide.wrapping_mul(0x0001_0001_0001_0001) >> 48) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_bits() {
+        let mut state = 1u64;
+        let mut word = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+            state ^ state >> 29
+        };
+        for _ in 0..200 {
+            let a: Bits = [word(), word(), word(), word()];
+            let b: Bits = [word(), word(), word(), word()];
+            let expected: u32 = a.iter().zip(&b).map(|(x, y)| (x ^ y).count_ones()).sum();
+            assert_eq!(distance(&a, &b), expected);
+        }
+        assert_eq!(distance(&[0; 4], &[u64::MAX; 4]), 256);
+        assert_eq!(distance(&[7; 4], &[7; 4]), 0);
+    }
 }

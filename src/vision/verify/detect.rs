@@ -40,8 +40,17 @@ pub(super) struct Level {
     pub(super) plane: Plane,
     /// Pixels of the full image per pixel of this level, along x and y.
     pub(super) ratio: [f32; 2],
-    /// Corners in pixels of this level, strongest first.
-    pub(super) corners: Vec<(usize, usize)>,
+    /// Corners in pixels of this level.
+    pub(super) corners: Vec<Corner>,
+}
+
+/// A corner in pixels of its level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Corner {
+    pub(super) x: usize,
+    pub(super) y: usize,
+    /// Whether it is darker than its surroundings: copies keep that.
+    pub(super) dark: bool,
 }
 
 /// Finds at most about `limit` corners in all levels together.
@@ -82,16 +91,16 @@ fn share(level: usize) -> f32 {
     LEVEL_RATIO.powf(-1.2 * level as f32)
 }
 
-fn corners(plane: &Plane, quota: usize) -> Vec<(usize, usize)> {
+fn corners(plane: &Plane, quota: usize) -> Vec<Corner> {
     let (w, h) = (plane.width, plane.height);
     if w <= 2 * MARGIN || h <= 2 * MARGIN {
         return Vec::new();
     }
-    let mut found: Vec<(f32, usize, usize)> = Vec::new();
+    let mut found: Vec<(f32, Corner)> = Vec::new();
     for y in MARGIN..h - MARGIN {
         for x in MARGIN..w - MARGIN {
-            if is_corner(plane, x, y) {
-                found.push((harris(plane, x, y), x, y));
+            if let Some(dark) = corner(plane, x, y) {
+                found.push((harris(plane, x, y), Corner { x, y, dark }));
             }
         }
     }
@@ -99,8 +108,9 @@ fn corners(plane: &Plane, quota: usize) -> Vec<(usize, usize)> {
     spread(found, w, quota)
 }
 
-/// Whether 9 neighbours in a row on the circle are all brighter, or all darker, by [`CONTRAST`].
-fn is_corner(plane: &Plane, x: usize, y: usize) -> bool {
+/// Whether 9 neighbours in a row on the circle are all brighter (then the corner is dark), or all darker, by
+/// [`CONTRAST`].
+fn corner(plane: &Plane, x: usize, y: usize) -> Option<bool> {
     let at = |k: usize| {
         let (dx, dy) = CIRCLE[k];
         let index = (y as i32 + dy) * plane.width as i32 + x as i32 + dx;
@@ -112,7 +122,7 @@ fn is_corner(plane: &Plane, x: usize, y: usize) -> bool {
     let brighter = compass.iter().filter(|&&v| v - centre > CONTRAST).count();
     let darker = compass.iter().filter(|&&v| centre - v > CONTRAST).count();
     if brighter < 2 && darker < 2 {
-        return false;
+        return None;
     }
     let (mut bright, mut dark) = (0u32, 0u32);
     for k in 0..16 {
@@ -120,7 +130,11 @@ fn is_corner(plane: &Plane, x: usize, y: usize) -> bool {
         bright |= u32::from(d > CONTRAST) << k;
         dark |= u32::from(-d > CONTRAST) << k;
     }
-    nine_in_a_row(bright) || nine_in_a_row(dark)
+    if nine_in_a_row(bright) {
+        Some(true)
+    } else {
+        nine_in_a_row(dark).then_some(false)
+    }
 }
 
 fn nine_in_a_row(circle: u32) -> bool {
@@ -148,16 +162,17 @@ fn harris(plane: &Plane, x: usize, y: usize) -> f32 {
     xx * yy - xy * xy - 0.04 * (xx + yy) * (xx + yy)
 }
 
-/// Keeps corners that no stronger one stands beside, within 2 pixels.
-fn suppress(mut found: Vec<(f32, usize, usize)>, width: usize, height: usize) -> Vec<(usize, usize)> {
-    found.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.2, a.1).cmp(&(b.2, b.1))));
+/// Keeps corners that no stronger one stands beside, within 2 pixels; strongest first.
+fn suppress(mut found: Vec<(f32, Corner)>, width: usize, height: usize) -> Vec<Corner> {
+    found.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1.y, a.1.x).cmp(&(b.1.y, b.1.x))));
     let mut taken = vec![false; width * height];
     let mut kept = Vec::new();
-    for (_, x, y) in found {
+    for (_, corner) in found {
+        let Corner { x, y, .. } = corner;
         if taken[y * width + x] {
             continue;
         }
-        kept.push((x, y));
+        kept.push(corner);
         for row in y - 2..=y + 2 {
             taken[row * width + x - 2..=row * width + x + 2].fill(true);
         }
@@ -166,19 +181,20 @@ fn suppress(mut found: Vec<(f32, usize, usize)>, width: usize, height: usize) ->
 }
 
 /// Takes at most `quota` corners, in rounds: the strongest of every cell, then the second of every cell, …
-fn spread(found: Vec<(usize, usize)>, width: usize, quota: usize) -> Vec<(usize, usize)> {
+fn spread(found: Vec<Corner>, width: usize, quota: usize) -> Vec<Corner> {
     if found.len() <= quota {
         return found;
     }
     let columns = width / CELL + 1;
     let mut in_cell = std::collections::HashMap::new();
-    let mut ranked: Vec<(usize, usize, (usize, usize))> = found
+    let mut ranked: Vec<(usize, usize, Corner)> = found
         .into_iter()
         .enumerate()
-        .map(|(order, (x, y))| {
-            let round = in_cell.entry(y / CELL * columns + x / CELL).or_insert(0usize);
+        .map(|(order, corner)| {
+            let cell = corner.y / CELL * columns + corner.x / CELL;
+            let round = in_cell.entry(cell).or_insert(0usize);
             *round += 1;
-            (*round, order, (x, y))
+            (*round, order, corner)
         })
         .collect();
     ranked.sort_unstable();

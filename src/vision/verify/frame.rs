@@ -1,6 +1,8 @@
 //! Whole-frame hypotheses: the two frames, or what is inside their plain borders, laid onto each other in each
 //! of the eight ways that keep a rectangle a rectangle. Needs no keypoints, so it serves images of low texture.
 
+use std::sync::LazyLock;
+
 use super::affine::Affine;
 use super::plane::Plane;
 
@@ -22,6 +24,21 @@ const WAYS: [[f64; 6]; 8] = [
     [0.0, 1.0, 0.0, -1.0, 0.0, 1.0],
     [0.0, -1.0, 1.0, -1.0, 0.0, 1.0],
 ];
+
+/// For each of the ways, where each pixel of a view goes.
+static PLACES: LazyLock<[Vec<usize>; 8]> = LazyLock::new(|| {
+    let relative = |v: usize| (v as f64 + 0.5) / SIDE as f64;
+    WAYS.map(|way| {
+        (0..SIDE * SIDE)
+            .map(|i| {
+                let [u, v] = Affine(way)
+                    .apply([relative(i % SIDE), relative(i / SIDE)])
+                    .map(|p| (p * SIDE as f64) as usize);
+                v * SIDE + u
+            })
+            .collect()
+    })
+});
 
 /// A rectangle of the preview, squashed to a small square, of mean 0 and norm 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,10 +111,10 @@ pub(super) fn hypotheses(a: &[View], b: &[View], limit: usize) -> Vec<(f32, Affi
             continue;
         };
         for to in b {
-            for way in WAYS.map(Affine) {
-                let correlation = from.correlation(to, &way);
+            for (way, places) in WAYS.map(Affine).iter().zip(PLACES.iter()) {
+                let correlation = from.correlation(to, places);
                 if correlation >= MIN_CORRELATION {
-                    found.push((correlation, to_relative.then(&way).then(&to.to_pixels())));
+                    found.push((correlation, to_relative.then(way).then(&to.to_pixels())));
                 }
             }
         }

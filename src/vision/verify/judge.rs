@@ -105,7 +105,8 @@ impl Candidate {
             for _ in 0..rounds {
                 let local = between(&map, level_a + step, level_b + step);
                 let tiles = measure(target, source, &local, side);
-                if step == 0 && hopeless(&tiles) {
+                // The coarser levels have aligned what can be aligned: most false hypotheses end here.
+                if step <= 1 && hopeless(&tiles) {
                     return None;
                 }
                 let Some(better) = refine(&local, &tiles, [target.width, target.height], freedom) else {
@@ -337,7 +338,7 @@ fn hopeless(tiles: &[Tile]) -> bool {
         count += 1;
         good += usize::from(tile.correlation > 0.5);
     }
-    count >= ENOUGH && good * 8 < count
+    count >= ENOUGH && good * 5 < count
 }
 
 /// The tiles that have something to say.

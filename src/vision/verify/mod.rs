@@ -79,7 +79,7 @@ impl Features {
         let mut keypoints = Vec::with_capacity(KEYPOINTS + 64);
         for level in detect::levels(&luma, KEYPOINTS) {
             let size = (level.ratio[0] * level.ratio[1]).sqrt();
-            for &(x, y) in &level.corners {
+            for &detect::Corner { x, y, dark } in &level.corners {
                 let angle = describe::orientation(&level.plane, x, y);
                 keypoints.push(Keypoint {
                     at: [
@@ -88,10 +88,13 @@ impl Features {
                     ],
                     size,
                     angle,
+                    dark,
                     bits: describe::describe(&level.plane, x, y, angle),
                 });
             }
         }
+        // Corners of one kind are compared with each other only: keep them together.
+        keypoints.sort_by_key(|keypoint| keypoint.dark);
         let chroma = Plane::chroma(preview).map(|plane| plane.halved().halved());
         let views = frame::views(&luma);
         let texture = texture(&luma);

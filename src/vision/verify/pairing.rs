@@ -34,8 +34,45 @@ pub(super) struct Hypothesis {
     pub(super) inliers: usize,
 }
 
-/// Pairs each keypoint of A with its nearest of B when it is the nearest the other way round too, and clearly
-/// nearer than the second. With `mirrored`, A is taken as seen in a mirror.
+/// Number of bright corners.
+fn kinds(keypoints: &[Keypoint]) -> usize {
+    keypoints.partition_point(|k| !k.dark)
+}
+
+/// The nearest descriptor and the distance of the second nearest.
+struct Nearest {
+    best: u32,
+    second: u32,
+    partner: usize,
+}
+
+/// For each of `query` the nearest of `target`; positions count from `offset`.
+fn nearest(query: &[Bits], target: &[Bits], offset: usize) -> Vec<Nearest> {
+    query
+        .iter()
+        .map(|bits| {
+            let mut found = Nearest {
+                best: u32::MAX,
+                second: u32::MAX,
+                partner: usize::MAX,
+            };
+            for (j, other) in target.iter().enumerate() {
+                let d = distance(bits, other);
+                if d < found.second {
+                    if d < found.best {
+                        (found.second, found.best, found.partner) = (found.best, d, offset + j);
+                    } else {
+                        found.second = d;
+                    }
+                }
+            }
+            found
+        })
+        .collect()
+}
+
+/// Pairs each keypoint of A with its nearest of B when no other of A is nearer to that, and when it is clearly nearer
+/// than the second. With `mirrored`, A is taken as seen in a mirror.
 pub(super) fn pair(a: &[Keypoint], b: &[Keypoint], mirrored: bool) -> Vec<Pair> {
     let table = Mirror::table();
     let query: Vec<Bits> = if mirrored {
@@ -44,51 +81,54 @@ pub(super) fn pair(a: &[Keypoint], b: &[Keypoint], mirrored: bool) -> Vec<Pair> 
         a.iter().map(|k| k.bits).collect()
     };
     let target: Vec<Bits> = b.iter().map(|k| k.bits).collect();
+    // Bright corners come first, then the dark ones; each kind meets its own.
+    let (split_a, split_b) = (kinds(a), kinds(b));
+    let mut forward = nearest(&query[..split_a], &target[..split_b], 0);
+    forward.extend(nearest(&query[split_a..], &target[split_b..], split_b));
     let mut backward = vec![(u32::MAX, usize::MAX); b.len()];
-    let mut forward = Vec::with_capacity(a.len());
-    for (i, bits) in query.iter().enumerate() {
-        let (mut best, mut second, mut partner) = (u32::MAX, u32::MAX, usize::MAX);
-        for (j, other) in target.iter().enumerate() {
-            let d = distance(bits, other);
-            if d < second {
-                if d < best {
-                    (second, best, partner) = (best, d, j);
-                } else {
-                    second = d;
-                }
-            }
-            if d < backward[j].0 {
-                backward[j] = (d, i);
-            }
+    for (i, found) in forward.iter().enumerate() {
+        // Of the corners that chose the same partner only the nearest keeps it.
+        if let Some(slot) = backward.get_mut(found.partner)
+            && found.best < slot.0
+        {
+            *slot = (found.best, i);
         }
-        forward.push((best, second, partner));
     }
     forward
         .into_iter()
         .enumerate()
-        .filter_map(|(i, (best, second, j))| {
-            let clarity = best as f32 / second.max(1) as f32;
-            let good = best <= MAX_DISTANCE && clarity <= RATIO && backward[j].1 == i;
-            good.then(|| {
-                let (ka, kb) = (&a[i], &b[j]);
-                let angle = if mirrored { -ka.angle } else { ka.angle };
-                let x = if mirrored { -ka.at[0] } else { ka.at[0] };
-                // A mirrored image has its x axis turned round: direction θ becomes π − θ.
-                let angle = if mirrored {
-                    angle + std::f32::consts::PI
-                } else {
-                    angle
-                };
-                Pair {
-                    a: [f64::from(x), f64::from(ka.at[1])],
-                    b: kb.at.map(f64::from),
-                    log_size: (kb.size / ka.size).ln(),
-                    turn: wrapped(kb.angle - angle),
-                    size_b: f64::from(kb.size),
-                    clarity,
-                }
-            })
-        })
+        .filter_map(
+            |(
+                i,
+                Nearest {
+                    best,
+                    second,
+                    partner: j,
+                },
+            )| {
+                let clarity = best as f32 / second.max(1) as f32;
+                let good = best <= MAX_DISTANCE && clarity <= RATIO && backward[j].1 == i;
+                good.then(|| {
+                    let (ka, kb) = (&a[i], &b[j]);
+                    let angle = if mirrored { -ka.angle } else { ka.angle };
+                    let x = if mirrored { -ka.at[0] } else { ka.at[0] };
+                    // A mirrored image has its x axis turned round: direction θ becomes π − θ.
+                    let angle = if mirrored {
+                        angle + std::f32::consts::PI
+                    } else {
+                        angle
+                    };
+                    Pair {
+                        a: [f64::from(x), f64::from(ka.at[1])],
+                        b: kb.at.map(f64::from),
+                        log_size: (kb.size / ka.size).ln(),
+                        turn: wrapped(kb.angle - angle),
+                        size_b: f64::from(kb.size),
+                        clarity,
+                    }
+                })
+            },
+        )
         .collect()
 }
 
