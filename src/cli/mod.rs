@@ -2,6 +2,7 @@
 //! this file names them, reads the settings, and turns what they return into an exit code.
 
 mod apply;
+mod bench;
 mod client;
 mod compare;
 mod config;
@@ -161,6 +162,7 @@ enum Command {
     Apply(apply::Args),
     Undo(apply::UndoArgs),
     Compare(compare::Args),
+    Bench(bench::Args),
     Import(import::Args),
     Search(search::Args),
     Embed(embed::Args),
@@ -199,6 +201,7 @@ impl Command {
             Self::Config(args) => config::run(args, context),
             Self::Apply(args) => apply::run(args, context),
             Self::Undo(args) => apply::run_undo(&args, context),
+            Self::Bench(args) => bench::run(args, context),
             Self::Compare(args) => compare::run(&args, context),
             Self::Scan(args) => scan::run(*args, context),
         }

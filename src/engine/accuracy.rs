@@ -171,7 +171,12 @@ impl Bench<'_> {
         let image = decode(&bytes, &options.limits).ok()?.pixels;
         let other = (original + self.references.len() / 2 + 1) % self.references.len();
         let mut dice = Dice::new(options.seed ^ (original as u64) << 8 ^ family as u64);
-        let edited = attack(&image, &self.references[other].analysis.preview, family, &mut dice);
+        let edited = attack(
+            &image,
+            &self.references[other].analysis.preview,
+            family,
+            &mut dice,
+        );
         let file = thumbnail::encode(&edited).ok()?;
         let query = analyser.analyse(&file).ok()?;
         let features = self.timed_features(&query);
@@ -211,7 +216,8 @@ impl Bench<'_> {
             }
             let quality = query.fingerprint.pdq_quality.min(print.pdq_quality);
             let distance = query.pdq_variants.iter().map(|v| v.hamming(&print.pdq)).min();
-            if quality >= calibration.min_pdq_quality && distance.is_some_and(|d| d <= calibration.pdq_radius) {
+            if quality >= calibration.min_pdq_quality && distance.is_some_and(|d| d <= calibration.pdq_radius)
+            {
                 near.push(i);
             }
         }
@@ -226,13 +232,16 @@ impl Bench<'_> {
         let reference = &self.references[reference];
         let (a, b) = (&query.fingerprint, &reference.analysis.fingerprint);
         let verification = self.cascade.is_verifiable(a, b).then(|| {
-            let theirs = reference.features.get_or_init(|| self.timed_features(&reference.analysis));
+            let theirs = reference
+                .features
+                .get_or_init(|| self.timed_features(&reference.analysis));
             let started = Instant::now();
             let verification = verify(features, theirs);
             count(&self.clock.verified, &self.clock.verifying, started);
             verification
         });
-        self.cascade.judge(a, &query.pdq_variants, b, verification.as_ref())
+        self.cascade
+            .judge(a, &query.pdq_variants, b, verification.as_ref())
     }
 
     fn timed_features(&self, analysis: &Analysis) -> Features {
@@ -254,7 +263,9 @@ impl Bench<'_> {
                     // Of two that are near each other, the first asks.
                     .filter(|&r| r > i || !self.nearest(&self.references[r].analysis, r).contains(&i))
                     .filter_map(|r| {
-                        let features = query.features.get_or_init(|| self.timed_features(&query.analysis));
+                        let features = query
+                            .features
+                            .get_or_init(|| self.timed_features(&query.analysis));
                         let found = self.judge(&query.analysis, features, r)?;
                         (found.class > MatchClass::Similar).then(|| Mistake {
                             family: None,

@@ -1,6 +1,7 @@
 //! Floor 4: the façade that both doors share. Data goes one way: bytes → analysis → candidates → judgement → shard → answer.
 //! No matching logic stands above this floor, and none of it here: what is a match is decided in `dedup`.
 
+pub mod accuracy;
 mod analysis;
 mod collections;
 mod edges;

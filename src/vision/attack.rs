@@ -6,7 +6,10 @@ use image::{Rgb, RgbImage};
 
 /// A kind of edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each variant is the edit it names; `describe` says more")]
+#[expect(
+    missing_docs,
+    reason = "each variant is the edit it names; `describe` says more"
+)]
 pub enum Family {
     Resize,
     Jpeg,
@@ -126,7 +129,9 @@ impl Dice {
 
     fn next(&mut self) -> u32 {
         let old = self.0;
-        self.0 = old.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = old
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let mixed = ((old >> 18 ^ old) >> 27) as u32;
         mixed.rotate_right((old >> 59) as u32)
     }
@@ -142,7 +147,11 @@ impl Dice {
     }
 
     fn colour(&mut self) -> Rgb<u8> {
-        Rgb([self.below(256) as u8, self.below(256) as u8, self.below(256) as u8])
+        Rgb([
+            self.below(256) as u8,
+            self.below(256) as u8,
+            self.below(256) as u8,
+        ])
     }
 }
 
@@ -153,7 +162,8 @@ pub fn attack(image: &RgbImage, other: &RgbImage, family: Family, dice: &mut Dic
     match family {
         Family::Resize => {
             let factor = dice.between(0.3, 0.8);
-            let filter = [FilterType::Triangle, FilterType::CatmullRom, FilterType::Lanczos3][dice.below(3) as usize];
+            let filter =
+                [FilterType::Triangle, FilterType::CatmullRom, FilterType::Lanczos3][dice.below(3) as usize];
             imageops::resize(image, scaled(w, factor), scaled(h, factor), filter)
         }
         Family::Jpeg => jpeg(image, dice.between(30.0, 80.0) as u8),
@@ -198,7 +208,14 @@ pub fn attack(image: &RgbImage, other: &RgbImage, family: Family, dice: &mut Dic
         Family::MemeBand => {
             let band = (h as f32 * dice.between(0.15, 0.3)) as u32;
             let mut out = framed(image, [0, 0, band, 0], Rgb([255; 3]));
-            write_text(&mut out, (w / 20, band / 4), band / 2, w * 9 / 10, Rgb([0; 3]), dice);
+            write_text(
+                &mut out,
+                (w / 20, band / 4),
+                band / 2,
+                w * 9 / 10,
+                Rgb([0; 3]),
+                dice,
+            );
             out
         }
         Family::Paste => {
@@ -212,9 +229,18 @@ pub fn attack(image: &RgbImage, other: &RgbImage, family: Family, dice: &mut Dic
             let mut out = RgbImage::from_pixel(808, 608, Rgb([255; 3]));
             let mine = dice.below(4);
             for slot in 0..4 {
-                let source = if slot == mine { image.clone() } else { variation(other, slot) };
+                let source = if slot == mine {
+                    image.clone()
+                } else {
+                    variation(other, slot)
+                };
                 let tile = imageops::resize(&source, 400, 300, FilterType::Triangle);
-                imageops::replace(&mut out, &tile, i64::from(slot % 2) * 408, i64::from(slot / 2) * 308);
+                imageops::replace(
+                    &mut out,
+                    &tile,
+                    i64::from(slot % 2) * 408,
+                    i64::from(slot / 2) * 308,
+                );
             }
             out
         }
@@ -232,11 +258,19 @@ pub fn attack(image: &RgbImage, other: &RgbImage, family: Family, dice: &mut Dic
         }
         Family::Squeeze => {
             let factor = dice.between(0.7, 0.9);
-            let (fx, fy) = if dice.below(2) == 0 { (factor, 1.0) } else { (1.0, factor) };
+            let (fx, fy) = if dice.below(2) == 0 {
+                (factor, 1.0)
+            } else {
+                (1.0, factor)
+            };
             imageops::resize(image, scaled(w, fx), scaled(h, fy), FilterType::Triangle)
         }
         Family::Grey => {
-            let tint = if dice.below(2) == 0 { [1.0; 3] } else { [1.1, 0.95, 0.75] };
+            let tint = if dice.below(2) == 0 {
+                [1.0; 3]
+            } else {
+                [1.1, 0.95, 0.75]
+            };
             let mut out = image.clone();
             for pixel in out.pixels_mut() {
                 let [r, g, b] = pixel.0.map(f32::from);
@@ -331,9 +365,20 @@ fn place(ground: &mut RgbImage, image: &RgbImage, share: f32, dice: &mut Dice) {
     let (gw, gh) = ground.dimensions();
     let (w, h) = image.dimensions();
     let wanted = share * (gw * gh) as f32;
-    let factor = (wanted / (w * h) as f32).sqrt().min(gw as f32 / w as f32).min(gh as f32 / h as f32);
-    let small = imageops::resize(image, scaled(w, factor).min(gw), scaled(h, factor).min(gh), FilterType::Triangle);
-    let (x, y) = (dice.below(gw - small.width() + 1), dice.below(gh - small.height() + 1));
+    let factor = (wanted / (w * h) as f32)
+        .sqrt()
+        .min(gw as f32 / w as f32)
+        .min(gh as f32 / h as f32);
+    let small = imageops::resize(
+        image,
+        scaled(w, factor).min(gw),
+        scaled(h, factor).min(gh),
+        FilterType::Triangle,
+    );
+    let (x, y) = (
+        dice.below(gw - small.width() + 1),
+        dice.below(gh - small.height() + 1),
+    );
     imageops::replace(ground, &small, i64::from(x), i64::from(y));
 }
 
@@ -350,9 +395,19 @@ fn screenshot(image: &RgbImage, dice: &mut Dice) -> RgbImage {
     write_text(&mut out, (24, 24), 22, 300, Rgb([ink; 3]), dice);
     let (w, h) = image.dimensions();
     let factor = (520.0 / w as f32).min(560.0 / h as f32);
-    let small = imageops::resize(image, scaled(w, factor), scaled(h, factor), FilterType::CatmullRom);
+    let small = imageops::resize(
+        image,
+        scaled(w, factor),
+        scaled(h, factor),
+        FilterType::CatmullRom,
+    );
     let top = 90 + dice.below(120);
-    imageops::replace(&mut out, &small, i64::from((540 - small.width()) / 2), i64::from(top));
+    imageops::replace(
+        &mut out,
+        &small,
+        i64::from((540 - small.width()) / 2),
+        i64::from(top),
+    );
     let mut y = top + small.height() + 24;
     while y < 920 {
         write_text(&mut out, (24, y), 16, 200 + dice.below(280), Rgb([ink; 3]), dice);
@@ -365,13 +420,20 @@ fn screenshot(image: &RgbImage, dice: &mut Dice) -> RgbImage {
 fn logo(image: &RgbImage, dice: &mut Dice) -> RgbImage {
     let (w, h) = image.dimensions();
     let half = ((w * h) as f32 * dice.between(0.05, 0.2)).sqrt() / 2.0;
-    let (cx, cy) = (dice.between(half, w as f32 - half), dice.between(half, h as f32 - half));
+    let (cx, cy) = (
+        dice.between(half, w as f32 - half),
+        dice.between(half, h as f32 - half),
+    );
     let (colour, inner) = (dice.colour(), dice.colour());
     let (round, strength) = (dice.below(2) == 0, dice.between(0.7, 1.0));
     let mut out = image.clone();
     for (x, y, pixel) in out.enumerate_pixels_mut() {
         let (dx, dy) = ((x as f32 - cx) / half, (y as f32 - cy) / half);
-        let distance = if round { dx.hypot(dy) } else { dx.abs().max(dy.abs()) };
+        let distance = if round {
+            dx.hypot(dy)
+        } else {
+            dx.abs().max(dy.abs())
+        };
         if distance < 1.0 {
             let ink = if distance < 0.5 { inner } else { colour };
             for (value, ink) in pixel.0.iter_mut().zip(ink.0) {
@@ -439,7 +501,11 @@ mod tests {
         let other = RgbImage::from_fn(100, 80, |x, y| Rgb([(x ^ y) as u8; 3]));
         for family in Family::ALL {
             let once = attack(&image, &other, family, &mut Dice::new(5));
-            assert_eq!(once, attack(&image, &other, family, &mut Dice::new(5)), "{family:?}");
+            assert_eq!(
+                once,
+                attack(&image, &other, family, &mut Dice::new(5)),
+                "{family:?}"
+            );
             assert_ne!(once, image, "{family:?}");
             assert!(once.width() > 8 && once.height() > 8, "{family:?}");
         }

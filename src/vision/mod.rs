@@ -4,11 +4,11 @@
 //! [`thumbnail`], and an [`Embedder`] ([`builtin`]: the network shipped inside the binary).
 
 mod analyser;
+pub mod attack;
 mod decode;
 mod embedder;
 mod error;
 mod exif;
-pub mod attack;
 pub mod fingerprint;
 pub mod network;
 mod resize;

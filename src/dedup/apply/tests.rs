@@ -209,7 +209,7 @@ fn plans_that_would_lose_an_image_are_refused() {
         kind: ActionKind::Delete,
         to: None,
     };
-    let mut refused =
+    let refused =
         |plan: &Plan, action: &Action| apply(plan, action, None, &mut |_, _| ()).expect_err("refused");
     let mut turned = plan.groups[0].clone();
     turned.keep = album.planned("same");

@@ -42,7 +42,11 @@ const EXTENSIONS: &[&str] = &[
 
 /// Lists the files under `paths` and `references`; a file under both is a reference. Links are not followed. Hidden
 /// files and folders are left out, unless named as an argument.
-pub(in crate::engine) fn walk(paths: &[PathBuf], references: &[PathBuf], exclude: &GlobSet) -> Result<Walk, ScanError> {
+pub(in crate::engine) fn walk(
+    paths: &[PathBuf],
+    references: &[PathBuf],
+    exclude: &GlobSet,
+) -> Result<Walk, ScanError> {
     let mut walk = Walk::default();
     let mut files: BTreeMap<String, Found> = BTreeMap::new();
     let roots = references

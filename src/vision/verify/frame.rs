@@ -82,18 +82,13 @@ impl View {
         Some(Self { bounds, pixels })
     }
 
-    fn correlation(&self, other: &Self, way: &Affine) -> f32 {
-        let mut sum = 0.0;
-        for y in 0..SIDE {
-            for x in 0..SIDE {
-                let relative = |v: usize| (v as f64 + 0.5) / SIDE as f64;
-                let [u, v] = way
-                    .apply([relative(x), relative(y)])
-                    .map(|p| (p * SIDE as f64) as usize);
-                sum += self.pixels[y * SIDE + x] * other.pixels[v * SIDE + u];
-            }
-        }
-        sum
+    /// Correlation with `other`, whose pixels are taken in the order of `places`.
+    fn correlation(&self, other: &Self, places: &[usize]) -> f32 {
+        self.pixels
+            .iter()
+            .zip(places)
+            .map(|(p, &place)| p * other.pixels[place])
+            .sum()
     }
 
     /// From relative coordinates of the rectangle to pixels of the preview.
