@@ -79,9 +79,11 @@ pub enum EngineError {
         /// The cursor, shortened.
         text: String,
     },
-    /// The node's name cannot be one.
-    #[error("the setting \"node\": {reason}")]
-    BadNode {
+    /// A setting that cannot be used.
+    #[error("the setting {key:?}: {reason}")]
+    BadSetting {
+        /// The setting.
+        key: &'static str,
         /// What is wrong.
         reason: String,
     },
@@ -130,7 +132,9 @@ impl EngineError {
             | Self::NoOriginal { .. }
             | Self::NoJob { .. } => ErrorKind::NotFound,
             Self::OtherModel { .. } | Self::NoGroup { .. } => ErrorKind::Conflict,
-            Self::BadResolution { .. } | Self::BadCursor { .. } | Self::BadNode { .. } => ErrorKind::Invalid,
+            Self::BadResolution { .. } | Self::BadCursor { .. } | Self::BadSetting { .. } => {
+                ErrorKind::Invalid
+            }
             Self::Busy { .. } => ErrorKind::Overloaded,
             Self::Stopping | Self::Threads(_) => ErrorKind::Unavailable,
             Self::NoThumbnail { .. } => ErrorKind::Corrupt,

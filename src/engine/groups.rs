@@ -125,7 +125,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::NoGroup`] when the keeper has no matches any more, [`EngineError::BadResolution`] when an image is
-    /// not in the group or stands in two lists, or when nothing of the group would stay.
+    /// not in the group or stands in two lists, or when no copy would stay.
     pub async fn resolve(
         self: &Arc<Self>,
         name: &CollectionName,
@@ -133,14 +133,27 @@ impl Engine {
         resolution: &Resolution,
     ) -> Result<Resolved, EngineError> {
         let collection = self.opened(name)?;
-        let group: BTreeSet<ImageId> = collection.edges.lock().neighbours(id).chain([id]).collect();
+        let (group, copies) = {
+            let edges = collection.edges.lock();
+            let group: BTreeSet<ImageId> = edges.neighbours(id).chain([id]).collect();
+            let is_copy = |other: ImageId| {
+                let matched = edges.between(id, other);
+                matched.is_some_and(|matched| matched.class > MatchClass::Similar)
+            };
+            let copies: BTreeSet<ImageId> = group
+                .iter()
+                .copied()
+                .filter(|other| *other == id || is_copy(*other))
+                .collect();
+            (group, copies)
+        };
         if group.len() < 2 || collection.get(id).is_none() {
             return Err(EngineError::NoGroup {
                 id,
                 collection: name.clone(),
             });
         }
-        check(&group, resolution)?;
+        check(&group, &copies, resolution)?;
         let verdicts = verdicts(&collection, &group, resolution);
         for (pair, verdict) in &verdicts {
             collection.judge(*pair, *verdict).await?;
@@ -312,7 +325,12 @@ fn candidate(record: &ImageRecord) -> Candidate {
     }
 }
 
-fn check(group: &BTreeSet<ImageId>, resolution: &Resolution) -> Result<(), EngineError> {
+/// `group` is the keeper with all that matches it, `copies` those of them that are more than similar.
+fn check(
+    group: &BTreeSet<ImageId>,
+    copies: &BTreeSet<ImageId>,
+    resolution: &Resolution,
+) -> Result<(), EngineError> {
     let bad = |reason: String| Err(EngineError::BadResolution { reason });
     let mut seen = BTreeSet::new();
     for id in resolution
@@ -333,9 +351,10 @@ fn check(group: &BTreeSet<ImageId>, resolution: &Resolution) -> Result<(), Engin
     if seen.is_empty() {
         return bad("nothing to do: keep, remove and not_duplicates are all empty".to_owned());
     }
-    if !resolution.remove.is_empty() && group.iter().all(|id| resolution.remove.contains(id)) {
+    let stays = !resolution.keep.is_empty() || !resolution.not_duplicates.is_empty();
+    if !stays && copies.iter().all(|id| resolution.remove.contains(id)) {
         return bad(
-            "nothing of the group would stay: delete the images one by one if that is meant".to_owned(),
+            "no copy would stay: name in keep what is to stay, or delete the images one by one".to_owned(),
         );
     }
     Ok(())

@@ -14,6 +14,7 @@ mod model;
 mod objects;
 pub mod scan;
 mod search;
+mod stores;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,8 +27,6 @@ use crate::config::Config;
 use crate::dedup::Cascade;
 use crate::shard::Stores;
 use crate::shard::media::Media;
-use crate::store::blob::{self, ObjectBlobStore};
-use crate::store::metadata::embedded::EmbeddedStore;
 use crate::telemetry::names;
 use crate::types::{CollectionName, ImageId, ImageRecord, ModelHash, NodeId};
 use crate::vision::{self, Analyser, DecodeLimits};
@@ -71,7 +70,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Metadata`] when another process has the data folder; any failure of a store.
     pub async fn open(config: Config) -> Result<Arc<Self>, EngineError> {
-        let stores = open_stores(&config).await?;
+        let stores = stores::open(&config).await?;
         let embedder = vision::builtin()?;
         let analyser: Arc<dyn vision::Embedder> = embedder;
         let (model, dim) = (analyser.model_hash(), analyser.dim());
@@ -83,7 +82,8 @@ impl Engine {
         let node = config
             .node
             .parse()
-            .map_err(|error: crate::types::InvalidId| EngineError::BadNode {
+            .map_err(|error: crate::types::InvalidId| EngineError::BadSetting {
+                key: "node",
                 reason: error.to_string(),
             })?;
         let analyser = Arc::new(Analyser::new(analyser, limits));
@@ -255,14 +255,4 @@ impl Engine {
             what: broken.to_string(),
         })
     }
-}
-
-/// The embedded store and folders below `data_dir`, or what the settings name instead.
-async fn open_stores(config: &Config) -> Result<Stores, EngineError> {
-    let metadata = EmbeddedStore::open(&config.data_dir.join("metadata")).await?;
-    let blobs = ObjectBlobStore::local(&config.data_dir.join("objects"))?;
-    Ok(Stores {
-        metadata: Arc::new(metadata),
-        blobs: blob::production(blobs),
-    })
 }

@@ -19,8 +19,9 @@ use crate::types::{
 use crate::vision::verify::{self, Features, Verification};
 use crate::vision::{Analysis, RgbImage, fingerprint, thumbnail};
 
-/// Candidates verified at the same time for one image.
-const VERIFIED_AT_ONCE: usize = 8;
+/// Candidates verified together, best first. Verification goes on while such a wave still finds copies: of an image
+/// without copies only the first wave is paid for.
+const WAVE: usize = 6;
 
 /// An image that matches are looked for.
 pub(super) struct Subject {
@@ -232,29 +233,42 @@ impl Engine {
                 record.id,
             )
         });
-        let unverified = wanted.split_off(wanted.len().min(self.config.search.verified));
-        let mut candidates: Vec<Candidate> = rest
-            .into_iter()
-            .chain(unverified)
-            .map(|record| Candidate {
-                record,
-                verification: None,
-            })
-            .collect();
-        if wanted.is_empty() {
-            return Ok(candidates);
-        }
-        let features = {
-            let subject = Arc::clone(subject);
-            Arc::new(self.compute(move || Features::extract(&subject.preview)).await?)
+        let mut left = wanted.split_off(wanted.len().min(self.config.search.verified));
+        let unverified = |record| Candidate {
+            record,
+            verification: None,
         };
-        let verified: Vec<Candidate> = stream::iter(wanted)
-            .map(|record| self.verified(Arc::clone(&features), record))
-            .buffered(VERIFIED_AT_ONCE)
-            .try_collect()
-            .await?;
-        candidates.extend(verified);
+        let mut candidates: Vec<Candidate> = rest.into_iter().map(unverified).collect();
+        if !wanted.is_empty() {
+            let features = {
+                let subject = Arc::clone(subject);
+                Arc::new(self.compute(move || Features::extract(&subject.preview)).await?)
+            };
+            let mut wanted = wanted.into_iter();
+            loop {
+                let wave: Vec<Candidate> = stream::iter(wanted.by_ref().take(WAVE))
+                    .map(|record| self.verified(Arc::clone(&features), record))
+                    .buffered(WAVE)
+                    .try_collect()
+                    .await?;
+                let finds = wave.iter().any(|candidate| self.is_copy(subject, candidate));
+                candidates.extend(wave);
+                if !finds {
+                    break;
+                }
+            }
+            left.extend(wanted);
+        }
+        candidates.extend(left.into_iter().map(unverified));
         Ok(candidates)
+    }
+
+    fn is_copy(&self, subject: &Subject, candidate: &Candidate) -> bool {
+        let (a, b) = (&subject.fingerprint, &candidate.record.fingerprint);
+        let matched = self
+            .cascade
+            .judge(a, &subject.variants, b, candidate.verification.as_ref());
+        matched.is_some_and(|matched| matched.class > MatchClass::Similar)
     }
 
     async fn verified(

@@ -80,7 +80,7 @@ struct ResolutionDto {
     /// Copies that all stay, and are not shown as a group again.
     #[serde(default)]
     keep: Vec<String>,
-    /// Images to delete. At least one image of the group must stay.
+    /// Images to delete. When these are all copies of the group, `keep` or `not_duplicates` must name what stays.
     #[serde(default)]
     remove: Vec<String>,
     /// Images that are no copies of the others; remembered by content.
