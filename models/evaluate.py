@@ -125,7 +125,8 @@ def baselines(ev, pool, size, folder):
     if not path.exists():
         rng = np.random.default_rng(8)
         out = {"PDQ-8": report(ev, -ev.pdq, rng), "pHash-256": report(ev, -ev.phash, rng)}
-        rand, _ = evaluate(ev, export.random_network("doppel-t", 1), pool, size, rng)
+        net = export.random_network("doppel-t", 1)
+        rand, _ = evaluate(ev, lambda x: torch.autocast("cpu", torch.bfloat16)(net)(x).float(), pool, size, rng)
         out |= {"random weights, raw": rand["raw"], "random weights, normalised": rand["normalised"]}
         path.write_text(json.dumps(out))
     return json.loads(path.read_text())

@@ -28,9 +28,9 @@ def transform(features, alpha):
 
 
 def features(net, images, batch=128):
-    """fc outputs before L2 of an eval-mode network (N x 256)."""
+    """fc outputs before L2 of an eval-mode network (N x 256), computed in bf16."""
     out = []
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for s in range(0, len(images), batch):
             x = normalise_pixels(np.ascontiguousarray(images[s:s + batch]))
             out.append(net.features(x).float())
