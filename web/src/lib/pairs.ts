@@ -1,7 +1,11 @@
-/** What the compare view shows of a picture. */
+/** What the pages show of a picture: where it comes from, and a line about it. */
 
 import { fileUrl, thumbnailUrl, type Image } from './api';
+import { catalogue } from './library.svelte';
 import { bytes } from './words';
+
+/** Formats that browsers draw; of others the thumbnail is shown. */
+const DRAWN = new Set(['jpeg', 'png', 'webp', 'gif', 'bmp', 'ico', 'avif']);
 
 export interface Side {
   /** Best first: the file, then its thumbnail. */
@@ -13,10 +17,21 @@ export interface Side {
 
 export function sideOf(collection: string, image: Image): Side {
   return {
-    sources: [fileUrl(collection, image.id), thumbnailUrl(collection, image.id)],
+    sources: sourcesOf(collection, image),
     name: image.name || image.id,
     about: about(image),
   };
+}
+
+/** Addresses of the picture, best first. */
+export function sourcesOf(collection: string, { id, format }: Image): string[] {
+  const thumbnail = thumbnailUrl(collection, id);
+  return keepsOriginals(collection) && DRAWN.has(format) ? [fileUrl(collection, id), thumbnail] : [thumbnail];
+}
+
+/** Whether uploaded files can be read back; taken for granted until the service has said otherwise. */
+export function keepsOriginals(collection: string): boolean {
+  return catalogue.find(collection)?.keep_originals ?? true;
 }
 
 export function about({ width, height, size, format }: Image): string {
