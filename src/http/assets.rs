@@ -10,8 +10,12 @@ use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
+
+use super::error::Problem;
+use crate::error::ErrorKind;
 
 #[derive(RustEmbed)]
 #[folder = "web/dist"]
@@ -36,7 +40,7 @@ pub fn router() -> Router {
     Router::new().fallback(serve)
 }
 
-async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response<Body> {
+async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     respond(Dist::get, &method, uri.path(), &headers)
 }
 
@@ -46,12 +50,15 @@ fn respond(
     method: &Method,
     path: &str,
     headers: &HeaderMap,
-) -> Response<Body> {
+) -> Response {
     if path == "/v1" || path.starts_with("/v1/") {
-        return no_such_resource(path);
+        let detail = format!("there is no resource {path}; /docs lists what there is");
+        return guard(Problem::of_kind(ErrorKind::NotFound, detail).into_response());
     }
     if method != Method::GET && method != Method::HEAD {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD work here\n");
+        let detail = format!("{path} is a page of the gallery and does not answer {method}");
+        let refused = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
+        let mut response = guard(refused.into_response());
         response
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -63,13 +70,11 @@ fn respond(
             return send(name, file, headers);
         }
         if looks_like_a_file(name) {
-            return text(StatusCode::NOT_FOUND, "no such file\n");
+            let detail = format!("the gallery has no file {path}");
+            return guard(Problem::of_kind(ErrorKind::NotFound, detail).into_response());
         }
     }
-    find("index.html").map_or_else(
-        || html(StatusCode::SERVICE_UNAVAILABLE, NOT_BUILT),
-        |file| send("index.html", file, headers),
-    )
+    find("index.html").map_or_else(not_built, |file| send("index.html", file, headers))
 }
 
 /// The gallery's own pages have no dot in their last segment; a stale link to a file must not get a page.
@@ -77,7 +82,7 @@ fn looks_like_a_file(name: &str) -> bool {
     name.starts_with(HASHED) || name.rsplit('/').next().is_some_and(|last| last.contains('.'))
 }
 
-fn send(name: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response<Body> {
+fn send(name: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
     let etag = etag(&file);
     let unchanged = headers
         .get_all(IF_NONE_MATCH)
@@ -138,40 +143,18 @@ fn content_type(mime: &str) -> HeaderValue {
     HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
-fn no_such_resource(path: &str) -> Response<Body> {
-    let problem = serde_json::json!({
-        "type": "about:blank",
-        "title": "not_found",
-        "status": 404,
-        "detail": format!("no resource at {path}; /docs lists what there is"),
-    });
-    let mut response = Response::new(Body::from(problem.to_string()));
-    *response.status_mut() = StatusCode::NOT_FOUND;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    guard(response)
-}
-
-fn text(status: StatusCode, body: &'static str) -> Response<Body> {
-    page(status, "text/plain; charset=utf-8", body)
-}
-
-fn html(status: StatusCode, body: &'static str) -> Response<Body> {
-    page(status, "text/html; charset=utf-8", body)
-}
-
-fn page(status: StatusCode, content_type: &'static str, body: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
+/// Said at the root of a binary that was compiled before the gallery.
+fn not_built() -> Response {
+    let mut response = Response::new(Body::from(NOT_BUILT));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     let out = response.headers_mut();
-    out.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    out.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     out.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     guard(response)
 }
 
 /// Adds the headers that every answer of the gallery carries.
-fn guard(mut response: Response<Body>) -> Response<Body> {
+fn guard(mut response: Response) -> Response {
     let out = response.headers_mut();
     out.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     out.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -205,18 +188,18 @@ mod tests {
         })
     }
 
-    fn get(path: &str) -> Response<Body> {
+    fn get(path: &str) -> Response {
         respond(find, &Method::GET, path, &HeaderMap::new())
     }
 
-    fn header(response: &Response<Body>, name: axum::http::HeaderName) -> &str {
+    fn header(response: &Response, name: axum::http::HeaderName) -> &str {
         response
             .headers()
             .get(name)
             .map_or("", |v| v.to_str().expect("ASCII"))
     }
 
-    async fn body(response: Response<Body>) -> Bytes {
+    async fn body(response: Response) -> Bytes {
         axum::body::to_bytes(response.into_body(), 1 << 20)
             .await
             .expect("a body in memory")

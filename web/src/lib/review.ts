@@ -55,6 +55,9 @@ export type Action =
 
 export const EMPTY: Review = { groups: [], group: 0, member: 0, verdicts: {}, history: [], notice: null };
 
+/** Classes whose members show all that the keeper shows, and nothing else. */
+const WHOLE: ReadonlySet<MatchClass> = new Set(['identical', 'same_pixels', 'near_identical']);
+
 const LAST_ONE = 'One picture of a group has to stay. Keep another one first, or delete it on its own page.';
 
 export function reduce(review: Review, action: Action): Review {
@@ -178,18 +181,23 @@ function mark(review: Review, verdict: Verdict, advance: 0 | 1): Review {
   return decide(review, group, after, Math.min(review.member + advance, group.members.length - 1));
 }
 
-/** Keep the keeper, remove its copies; what only looks alike is left for a person to decide. */
+/**
+ * Keep the keeper, remove whole copies of it. What is edited or only looks alike shows something else, so it is left for
+ * a person to decide.
+ */
 function suggest(review: Review): Review {
   const group = current(review);
   if (!group) return review;
-  const copies = group.members.filter((member) => member.class !== null && member.class !== 'similar');
+  const copies = group.members.filter((member) => member.class !== null && WHOLE.has(member.class));
   if (copies.length === 0) {
-    return { ...review, notice: 'These only look alike: decide each one yourself.' };
+    return { ...review, notice: 'These are edited or only look alike: decide each one yourself.' };
   }
   const after: Record<string, Verdict> = { ...review.verdicts[group.id] };
   for (const member of group.members) if (member.class === null) after[member.id] = 'keep';
   for (const member of copies) after[member.id] ??= 'remove';
-  return decide(review, group, after, review.member);
+  const left = group.members.filter(({ id }) => after[id] === undefined).length;
+  const notice = left === 0 ? null : 'What is edited or only looks alike is left for you to decide.';
+  return { ...decide(review, group, after, review.member), notice };
 }
 
 function decide(review: Review, group: ReviewGroup, verdicts: Verdicts, member: number): Review {

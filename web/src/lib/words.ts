@@ -38,13 +38,13 @@ const STAGE_SENTENCE: Record<Stage, string> = {
 export function statusName(status: UploadStatus, matched: boolean): string {
   switch (status) {
     case 'created':
-      return matched ? 'Added, is a duplicate' : 'Added';
+      return matched ? 'Added, duplicate' : 'Added';
     case 'duplicate':
       return 'Already here';
     case 'linked':
       return 'Linked, not stored';
     case 'rejected':
-      return 'Skipped, is a duplicate';
+      return 'Skipped, duplicate';
     case 'failed':
       return 'Refused';
   }
@@ -119,28 +119,46 @@ function scaleUp(scale: number): string {
 
 /** Why two pictures match, sentence by sentence. */
 export function explain(match: Match): string[] {
-  const sentences = [CLASS_MEANING[match.class] ?? 'They match.'];
-  if (match.transform && match.class !== 'identical' && match.class !== 'same_pixels') {
-    const words = transformWords(match.transform);
-    if (words.length > 0) sentences.push(`The match is ${join(words)}.`);
-  }
-  if (match.overlap !== null && match.overlap !== undefined && match.class === 'edited') {
-    sentences.push(`About ${percent(match.overlap)} of the picture is in both.`);
-  }
-  return [...sentences, ...evidenceSentences(match), STAGE_SENTENCE[match.stage] ?? ''].filter(Boolean);
+  const whole = match.class === 'identical' || match.class === 'same_pixels';
+  const how = match.transform && !whole ? transformWords(match.transform) : [];
+  return [
+    CLASS_MEANING[match.class] ?? 'They match.',
+    how.length > 0 ? `The match is ${join(how)}.` : '',
+    ...(whole ? [] : [...overlapSentences(match), ...evidenceSentences(match)]),
+    STAGE_SENTENCE[match.stage] ?? '',
+  ].filter(Boolean);
 }
 
-/** The one sentence that says most, for where there is little room. */
+/** The same in a sentence or two, for where there is little room. */
 export function brief(match: Match): string {
-  const [meaning = '', ...rest] = explain(match);
-  const transform = rest.find((sentence) => sentence.startsWith('The match is'));
-  return transform ? `${meaning} ${transform}` : meaning;
+  const how = match.transform ? transformWords(match.transform) : [];
+  if (match.class === 'near_identical') {
+    return how.length > 0 ? `The whole picture, ${join(how)}.` : 'The whole picture, saved again or slightly toned.';
+  }
+  if (match.class !== 'edited') return CLASS_MEANING[match.class] ?? '';
+  const places = match.evidence?.changed?.length ?? 0;
+  const sentences = [
+    ...overlapSentences(match),
+    places > 0 ? `It differs in ${count(places, 'place')}.` : '',
+    how.length > 0 ? `It is ${join(how)}.` : '',
+  ].filter(Boolean);
+  return sentences.length > 0 ? sentences.join(' ') : CLASS_MEANING.edited;
 }
 
-function evidenceSentences({ class: strength, evidence }: Match): string[] {
+/** A picture that shows at least this share of another one shows all of it, as far as anyone can tell. */
+const ALL = 0.98;
+
+function overlapSentences({ evidence }: Match): string[] {
+  const { overlap_a: first = 1, overlap_b: second = 1 } = evidence ?? {};
+  return [
+    first < ALL ? `The match shows ${Math.round(first * 100)} % of the picture.` : '',
+    second < ALL ? `Only ${Math.round(second * 100)} % of the match is in the picture.` : '',
+  ].filter(Boolean);
+}
+
+function evidenceSentences({ evidence }: Match): string[] {
   const { tiles_agreeing: agreeing, tiles_disagreeing: disagreeing, inliers, changed, held_back } = evidence ?? {};
   const sentences: string[] = [];
-  if (strength === 'identical' || strength === 'same_pixels') return sentences;
   if (inliers) sentences.push(`${count(inliers, 'detail lies', 'details lie')} where they should.`);
   if (agreeing !== undefined && disagreeing !== undefined && agreeing + disagreeing > 0) {
     sentences.push(`${number(agreeing)} of ${count(agreeing + disagreeing, 'compared part')} agree.`);
@@ -163,7 +181,15 @@ export function label(key: string): string {
 }
 
 /** Members that `explain` puts into sentences. */
-const SAID = new Set(['tiles_agreeing', 'tiles_disagreeing', 'inliers', 'changed', 'held_back']);
+const SAID = new Set([
+  'overlap_a',
+  'overlap_b',
+  'inliers',
+  'tiles_agreeing',
+  'tiles_disagreeing',
+  'changed',
+  'held_back',
+]);
 
 /** The part of an evidence document that reads as label and value; nested documents stay in the API. */
 export function facts(evidence: Record<string, unknown> | null | undefined): [label: string, value: string][] {

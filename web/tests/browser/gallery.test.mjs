@@ -96,7 +96,7 @@ test('the gallery', { timeout: 400_000 }, async (t) => {
     await tray.getByRole('button', { name: 'Duplicates' }).click();
     const duplicates = await tray.locator('li').allInnerTexts();
     const again = duplicates.find((text) => text.includes('scene-0-again.png')) ?? '';
-    assert.match(again, /is a duplicate.*Same pixels to\s+scene-0\.png.*100 %/s, duplicates.join('\n'));
+    assert.match(again, /Added, duplicate.*same pixels\s+100 % to\s+scene-0\.png/s, duplicates.join('\n'));
     assert.ok(duplicates.some((text) => /scene-1-smaller\.png[\s\S]*scene-1\.png/.test(text)), duplicates.join('\n'));
     assert.equal(duplicates.length, 2, duplicates.join('\n'));
     await isAccessible(page, 'the library with the upload tray');

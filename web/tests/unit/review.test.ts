@@ -18,6 +18,7 @@ const GROUPS: ReviewGroup[] = [
       { id: 'a', class: null },
       { id: 'b', class: 'identical' },
       { id: 'c', class: 'similar' },
+      { id: 'x', class: 'edited' },
     ],
   },
   {
@@ -40,7 +41,7 @@ describe('the cursor', () => {
   it('moves among pictures and groups and stays inside', () => {
     const at = (review: Review): number[] => [review.group, review.member];
     expect(at(press(START, 'ArrowRight'))).toEqual([0, 1]);
-    expect(at(press(START, 'ArrowRight', 'ArrowRight', 'ArrowRight', 'ArrowRight'))).toEqual([0, 2]);
+    expect(at(press(START, 'ArrowRight', 'ArrowRight', 'ArrowRight', 'ArrowRight'))).toEqual([0, 3]);
     expect(at(press(START, 'ArrowLeft'))).toEqual([0, 0]);
     expect(at(press(START, 'ArrowRight', 'ArrowDown'))).toEqual([1, 0]);
     expect(at(press(START, 'ArrowDown', 'ArrowRight', 'ArrowDown'))).toEqual([1, 1]);
@@ -53,7 +54,7 @@ describe('marks', () => {
   it('go to the picture under the cursor, which moves on', () => {
     const review = press(START, 'k', 'r', 'n');
     expect(resolution(review, 'one')).toEqual({ keep: ['a'], remove: ['b'], not_duplicates: ['c'] });
-    expect(review.member).toBe(2);
+    expect(review.member).toBe(3);
     expect(resolution(review, 'two')).toBeNull();
   });
 
@@ -66,8 +67,8 @@ describe('marks', () => {
   });
 
   it('never remove a whole group', () => {
-    const review = press(START, 'r', 'r', 'r');
-    expect(resolution(review, 'one')?.remove).toEqual(['a', 'b']);
+    const review = press(START, 'r', 'r', 'r', 'r');
+    expect(resolution(review, 'one')?.remove).toEqual(['a', 'b', 'c']);
     expect(review.notice).toMatch(/has to stay/);
     expect(press(review, 'ArrowLeft').notice).toBeNull();
   });
@@ -92,8 +93,10 @@ describe('marks', () => {
 });
 
 describe('the suggestion', () => {
-  it('removes copies and never what only looks alike', () => {
-    const plan = resolution(press(START, 'a'), 'one');
+  it('removes whole copies, and never what is edited or only looks alike', () => {
+    const review = press(START, 'a');
+    expect(review.notice).toMatch(/left for you/);
+    const plan = resolution(review, 'one');
     expect(plan).toEqual({ keep: ['a'], remove: ['b'], not_duplicates: [] });
   });
 
@@ -103,7 +106,7 @@ describe('the suggestion', () => {
   });
 
   it('says so when there is no copy', () => {
-    const alike: ReviewGroup = { id: 'x', members: [{ id: 'p', class: null }, { id: 'q', class: 'similar' }] };
+    const alike: ReviewGroup = { id: 'x', members: [{ id: 'p', class: null }, { id: 'q', class: 'edited' }] };
     const review = press(reduce(EMPTY, { type: 'groups', groups: [alike] }), 'a');
     expect(resolution(review, 'x')).toBeNull();
     expect(review.notice).not.toBeNull();

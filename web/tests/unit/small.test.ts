@@ -4,7 +4,7 @@ import { problemText, type Match, type Transform } from '../../src/lib/api';
 import { backOff, mayBeImage, nextBatch } from '../../src/lib/batches';
 import { format, parse, type Route } from '../../src/lib/route';
 import { invert, outlines, overlayTransform } from '../../src/lib/warp';
-import { bytes, explain, facts, percent, transformWords } from '../../src/lib/words';
+import { brief, bytes, explain, facts, percent, transformWords } from '../../src/lib/words';
 
 describe('addresses', () => {
   it('round-trip', () => {
@@ -129,14 +129,17 @@ describe('words', () => {
     stage: 'verification',
     transform: { matrix: [1, 0, 0, 0, 1, 0], rotation: -90, scale: 0.5, mirrored: true },
     overlap: 0.62,
-    evidence: {},
+    evidence: { overlap_a: 0.62, overlap_b: 1 },
     image: {} as Match['image'],
   };
 
   it('tell what was done to a picture', () => {
     const text = explain(match).join(' ');
     expect(text).toContain('mirrored, turned by 90° clockwise and shown at 50 % of the size');
-    expect(text).toContain('62 %');
+    expect(text).toContain('The match shows 62 % of the picture.');
+    expect(brief(match)).toBe('The match shows 62 % of the picture. It is mirrored, turned by 90° clockwise and shown at 50 % of the size.');
+    expect(brief({ ...match, class: 'near_identical' })).toMatch(/^The whole picture, mirrored/);
+    expect(brief({ ...match, evidence: {}, transform: null })).toMatch(/altered copy/);
     expect(explain({ ...match, class: 'similar', transform: null }).join(' ')).toContain('nothing shows that one is a copy');
     expect(transformWords({ matrix: [1, 0, 0, 0, 1, 0], rotation: 0.2, scale: 1.01, mirrored: false })).toEqual([]);
     expect(transformWords({ matrix: [1, 0, 0, 0, 1, 0], rotation: 180, scale: 2, mirrored: false })).toEqual([
