@@ -1,5 +1,6 @@
 //! Collections and their open shards.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -53,7 +54,7 @@ impl Collection {
             .iter()
             .flat_map(|shard| shard.list(before(), limit))
             .collect();
-        images.sort_by(|a, b| (b.created, b.id).cmp(&(a.created, a.id)));
+        images.sort_by_key(|image| Reverse((image.created, image.id)));
         images.truncate(limit);
         images
     }

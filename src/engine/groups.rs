@@ -1,5 +1,6 @@
 //! Groups of duplicates within a collection, and what people decide about them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +88,7 @@ impl Engine {
         let mut groups = grouped(&collection, level);
         let total = groups.len();
         let place = |group: &(Arc<ImageRecord>, Vec<Arc<ImageRecord>>)| (group.0.created, group.0.id);
-        groups.sort_by(|a, b| place(b).cmp(&place(a)));
+        groups.sort_by_key(|group| Reverse(place(group)));
         groups.retain(|group| after.is_none_or(|cursor| place(group) < (cursor.created, cursor.id)));
         let more = groups.len() > limit;
         groups.truncate(limit);

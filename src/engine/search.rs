@@ -168,7 +168,7 @@ impl Engine {
             .into_iter()
             .filter_map(|candidate| self.judge(collection, subject, candidate))
             .collect();
-        found.sort_by(|a, b| rank(b).cmp(&rank(a)));
+        found.sort_by_key(|found| Reverse(rank(found)));
         Ok(Matches { found, partial })
     }
 

@@ -64,7 +64,7 @@ impl<S: Send + Sync> FromRequest<S> for Form {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if !media_type(request.headers()).is_some_and(|kind| kind == "multipart/form-data") {
+        if media_type(request.headers()).is_none_or(|kind| kind != "multipart/form-data") {
             return Err(unsupported("multipart/form-data"));
         }
         let form = Multipart::from_request(request, state).await;
@@ -177,7 +177,6 @@ impl<S: Send + Sync> FromRequestParts<S> for OfImage {
 
 impl Problem {
     /// A name or id that is spelled wrong: it can name nothing.
-    #[expect(clippy::needless_pass_by_value, reason = "used as a function over errors")]
     pub(super) fn of_text(error: impl std::error::Error) -> Self {
         Self::invalid(error.to_string())
     }

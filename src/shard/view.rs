@@ -1,6 +1,7 @@
 //! What a shard holds at one moment: the growing segment, the one being sealed, the published ones. Readers take a
 //! view and keep it; the writer changes what is in it; sealing and compaction replace it.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -139,7 +140,7 @@ impl View {
                 )
             }));
         }
-        found.sort_unstable_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
+        found.sort_unstable_by_key(|&(created, id, _)| Reverse((created, id)));
         found.dedup_by_key(|entry| entry.1);
         found.truncate(limit);
         let record = |(_, id, place)| match place {

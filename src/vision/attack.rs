@@ -138,7 +138,7 @@ impl Dice {
 
     /// 0 to `n - 1`.
     fn below(&mut self, n: u32) -> u32 {
-        (u64::from(self.next()) * u64::from(n) >> 32) as u32
+        ((u64::from(self.next()) * u64::from(n)) >> 32) as u32
     }
 
     /// Uniform between the ends.

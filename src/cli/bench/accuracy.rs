@@ -108,7 +108,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             max_file_bytes: limits.max_file_bytes,
         },
     };
-    let analyser = Analyser::new(vision::builtin()?, options.limits.clone());
+    let analyser = Analyser::new(vision::builtin()?, options.limits);
     let cascade = Cascade::new(Calibration::default());
     let bar = std::io::stderr().is_terminal().then(|| progress(0, "queries"));
     let accuracy = measure(&options, &analyser, &cascade, &|done, total| {

@@ -134,7 +134,7 @@ impl<'a> Comparer<'a> {
             .map(|&(a, b)| {
                 let found = self.judge_one(a, b)?;
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                if done % 64 == 0 || done == pairs.len() as u64 {
+                if done.is_multiple_of(64) || done == pairs.len() as u64 {
                     (self.progress)(Progress {
                         phase: Phase::Verifying,
                         done,

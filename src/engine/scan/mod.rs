@@ -250,7 +250,7 @@ pub fn scan(
     pool.install(|| {
         let walk = walk::walk(&options.paths, &options.references, &options.exclude)?;
         let cache = Cache::open(options.cache.as_deref(), embedder.model_hash())?;
-        let analyser = Analyser::new(embedder, options.limits.clone());
+        let analyser = Analyser::new(embedder, options.limits);
         let started = Instant::now();
         let intake = intake::take_in(&walk.files, &analyser, &options.limits, &cache, progress)?;
         let reading = started.elapsed();
