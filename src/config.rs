@@ -156,7 +156,7 @@ impl Default for Config {
 impl Default for Log {
     fn default() -> Self {
         Self {
-            filter: "info".to_owned(),
+            filter: "info,hnsw_rs=warn".to_owned(),
             format: LogFormat::Text,
         }
     }
