@@ -1,6 +1,7 @@
 //! From an image to what it matches: candidates of every shard, the cascade's judgement, geometric verification of the few
 //! best, best matches first.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -229,7 +230,7 @@ impl Engine {
             let similarity = print.embedding.similarity(&record.fingerprint.embedding);
             (
                 pdq > self.cascade.calibration().pdq_radius,
-                std::cmp::Reverse(similarity),
+                Reverse(similarity),
                 record.id,
             )
         });
@@ -327,20 +328,13 @@ impl Engine {
 }
 
 /// Order of matches: the greatest is the best.
-fn rank(
-    found: &Found,
-) -> (
-    MatchClass,
-    u32,
-    crate::types::Similarity,
-    std::cmp::Reverse<ImageId>,
-) {
+fn rank(found: &Found) -> (MatchClass, u32, crate::types::Similarity, Reverse<ImageId>) {
     // Probabilities are 0 to 1: their bits order like the numbers.
     let probability = found.matched.probability.max(0.0).to_bits();
     (
         found.matched.class,
         probability,
         found.matched.similarity,
-        std::cmp::Reverse(found.record.id),
+        Reverse(found.record.id),
     )
 }
