@@ -12,6 +12,7 @@ mod compact;
 mod core;
 mod erase;
 mod error;
+pub mod fsck;
 mod gc;
 mod growing;
 mod ledger;

@@ -2,3 +2,5 @@
 
 pub mod blob;
 pub mod metadata;
+#[cfg(test)]
+pub(crate) mod servers;

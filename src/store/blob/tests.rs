@@ -7,8 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::join_all;
 
+use crate::store::servers::S3;
+
 use super::faults::{Fault, Faulty, Operation};
-use super::{BlobError, BlobStore, Created, Metered, ObjectBlobStore, RetryPolicy, Retrying, probe};
+use super::{
+    BlobError, BlobStore, Created, Metered, ObjectBlobStore, RetryPolicy, Retrying, S3Options, probe,
+};
 
 fn quick() -> RetryPolicy {
     RetryPolicy {
@@ -102,6 +106,37 @@ async fn local_folder_keeps_the_contract() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let store = ObjectBlobStore::local(&dir.path().join("made/here")).expect("opened");
     contract(Arc::new(Metered::new(Retrying::new(store, quick())))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_keeps_the_contract() {
+    let server = S3::start();
+    server.make_bucket("doppel").await;
+    for prefix in ["", "some/where"] {
+        let options = S3Options {
+            bucket: "doppel".to_owned(),
+            prefix: prefix.to_owned(),
+            endpoint: Some(server.endpoint()),
+            region: Some("us-east-1".to_owned()),
+            access_key_id: Some("test".to_owned()),
+            secret_access_key: Some("test".to_owned()),
+        };
+        let store = ObjectBlobStore::s3(&options).expect("a client");
+        contract(super::production(store)).await;
+    }
+    let missing = S3Options {
+        bucket: "nobody-made-this".to_owned(),
+        endpoint: Some(server.endpoint()),
+        region: Some("us-east-1".to_owned()),
+        access_key_id: Some("test".to_owned()),
+        secret_access_key: Some("test".to_owned()),
+        ..S3Options::default()
+    };
+    let refused = probe(&ObjectBlobStore::s3(&missing).expect("a client")).await;
+    assert!(
+        matches!(refused, Err(BlobError::Unavailable { .. })),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

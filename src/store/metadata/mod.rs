@@ -1,6 +1,7 @@
 //! Small keys under consensus: an embedded store (redb) on one machine, etcd on many.
 
 pub mod embedded;
+pub mod etcd;
 pub mod keys;
 #[cfg(test)]
 pub(crate) mod tests;

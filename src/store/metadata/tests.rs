@@ -7,6 +7,9 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 
 use super::embedded::{EmbeddedOptions, EmbeddedStore};
+use super::etcd::{EtcdOptions, EtcdStore};
+use crate::store::servers::Etcd;
+
 use super::{Compare, LeaseId, MetadataError, MetadataStore, Op, TxnOutcome, WatchEvent, WatchStream};
 
 fn leased(key: &str, value: &str, lease: LeaseId) -> Op {
@@ -350,4 +353,99 @@ async fn embedded_watch_beyond_the_history_is_reset() {
         .await
         .expect("sent");
     assert!(matches!(next(&mut watch).await, WatchEvent::Put(e) if e.value == "20"));
+}
+
+async fn connect(etcd: &Etcd) -> EtcdStore {
+    let options = EtcdOptions {
+        endpoints: vec![etcd.endpoint()],
+        user: None,
+    };
+    EtcdStore::connect(&options).await.expect("connected")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_keeps_the_contract() {
+    let etcd = Etcd::start();
+    contract(Arc::new(connect(&etcd).await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_watches_and_sessions_outlive_a_restart_and_a_compaction() {
+    let mut etcd = Etcd::start();
+    let store = connect(&etcd).await;
+    let lease = store.grant_lease(Duration::from_secs(60)).await.expect("granted");
+    let start = committed(store.txn(vec![], vec![Op::put("/t/a", "0")]).await.expect("sent"));
+    let mut watch = store.watch("/t/", start).await.expect("watching");
+    store.txn(vec![], vec![Op::put("/t/a", "1")]).await.expect("sent");
+    assert!(matches!(next(&mut watch).await, WatchEvent::Put(e) if e.value == "1"));
+
+    etcd.kill();
+    let down = store.txn(vec![], vec![Op::put("/t/a", "x")]).await;
+    assert!(
+        matches!(
+            down,
+            Err(MetadataError::OutcomeUnknown { .. } | MetadataError::Unavailable { .. })
+        ),
+        "{down:?}"
+    );
+    assert!(matches!(
+        store.get("/t/a").await,
+        Err(MetadataError::Unavailable { .. })
+    ));
+    etcd.restart();
+    // The same client and the same watch go on.
+    let mut tries = 0;
+    while store.txn(vec![], vec![Op::put("/t/a", "2")]).await.is_err() {
+        tries += 1;
+        assert!(tries < 20, "the client does not come back");
+    }
+    let event = next(&mut watch).await;
+    assert!(
+        matches!(&event, WatchEvent::Put(e) if e.value == "2"),
+        "{event:?}"
+    );
+    store
+        .renew_lease(lease)
+        .await
+        .expect("renewed: leases are durable");
+
+    // Who asks for what was compacted away gets all there is instead.
+    let revision = committed(store.txn(vec![], vec![Op::put("/t/a", "3")]).await.expect("sent"));
+    store.compact_for_test(revision).await;
+    let mut late = store.watch("/t/", start).await.expect("watching");
+    match next(&mut late).await {
+        WatchEvent::Reset(snapshot) => assert_eq!(snapshot.entries[0].value, "3"),
+        other => panic!("{other:?}"),
+    }
+    store.txn(vec![], vec![Op::put("/t/a", "4")]).await.expect("sent");
+    assert!(matches!(next(&mut late).await, WatchEvent::Put(e) if e.value == "4"));
+}
+
+#[tokio::test]
+async fn etcd_ranges_beyond_a_page_are_of_one_moment() {
+    let etcd = Etcd::start();
+    let store = connect(&etcd).await;
+    for part in 0..45 {
+        let ops = (0..100)
+            .map(|i| Op::put(format!("/t/{:05}", part * 100 + i), "x"))
+            .collect();
+        store.txn(vec![], ops).await.expect("sent");
+    }
+    let all = store.range("/t/").await.expect("read");
+    assert_eq!(all.entries.len(), 4500);
+    assert!(all.entries.is_sorted_by(|a, b| a.key < b.key));
+    assert_eq!(
+        all.revision,
+        all.entries.iter().map(|e| e.mod_revision).max().expect("some")
+    );
+}
+
+#[tokio::test]
+async fn etcd_that_is_not_there_is_said_to_be_unavailable() {
+    let nowhere = EtcdOptions {
+        endpoints: vec!["http://127.0.0.1:1".to_owned()],
+        user: None,
+    };
+    let error = EtcdStore::connect(&nowhere).await.err().expect("refused");
+    assert!(matches!(error, MetadataError::Unavailable { .. }), "{error}");
 }

@@ -1,5 +1,10 @@
 //! A shard against its promises: nothing acknowledged is lost, nothing deleted comes back, one writer at a time.
 
+mod compaction;
+mod real;
+mod repair;
+mod steps;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,0 +1,110 @@
+//! `fsck` names what is wrong, and only that; repairs what can be.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::shard::fsck::{Finding, Repair, Report, Severity, Target, fsck};
+use crate::shard::media::{Media, MediaKind};
+
+async fn run(bench: &Bench, repair: Repair) -> Report {
+    let target = Target {
+        collection: CollectionName::default_collection(),
+        shards: 1,
+        spec: options().spec,
+        keep_originals: false,
+    };
+    fsck(&bench.stores, "local", &[target], repair)
+        .await
+        .expect("checked")
+}
+
+fn found(report: &Report) -> Vec<(Severity, &str)> {
+    report
+        .findings
+        .iter()
+        .map(|Finding { severity, object, .. }| (*severity, object.as_str()))
+        .collect()
+}
+
+async fn filled() -> (Bench, Arc<Shard>) {
+    let bench = Bench::new().await;
+    let shard = bench.open().await;
+    let media = Media::new(bench.stores.blobs.clone());
+    for n in 0..20 {
+        let hold = media.hold(record(n).fingerprint.content_hash).await;
+        media
+            .put(&hold, MediaKind::Thumbnail, Bytes::from_static(b"jpeg"))
+            .await
+            .expect("stored");
+        append(&shard, n..n + 1).await;
+        if n == 9 {
+            shard.seal().await.expect("sealed");
+        }
+    }
+    (bench, shard)
+}
+
+#[tokio::test]
+async fn a_sound_store_is_clean() {
+    let (bench, shard) = filled().await;
+    shard.close().await;
+    let report = run(&bench, Repair::No).await;
+    assert_eq!(report.findings, []);
+    assert_eq!((report.images, report.segments), (20, 1));
+    assert!(report.is_clean());
+}
+
+#[tokio::test]
+async fn orphans_are_waste_and_go_with_a_repair() {
+    let (bench, shard) = filled().await;
+    shard.delete(record(1).id).await.expect("deleted");
+    shard.close().await;
+    let segment = format!("seg/default/0/{}.seg", crate::types::SegmentId::random());
+    bench
+        .memory
+        .create(&segment, Bytes::from_static(b"x"))
+        .await
+        .expect("stored");
+    let thumb = MediaKind::Thumbnail.name(&record(1).fingerprint.content_hash);
+    let report = run(&bench, Repair::Yes).await;
+    assert_eq!(
+        found(&report),
+        [
+            (Severity::Waste, segment.as_str()),
+            (Severity::Waste, thumb.as_str())
+        ]
+    );
+    assert!(report.is_clean());
+    assert_eq!(run(&bench, Repair::No).await.findings, []);
+    check(&bench.open().await, (0..20).filter(|&n| n != 1), [1]);
+}
+
+#[tokio::test]
+async fn every_kind_of_loss_is_named() {
+    let (bench, shard) = filled().await;
+    shard.close().await;
+    let wal = bench.names("wal").await;
+    bench.damage(&wal[0], |object| object[60] ^= 4).await;
+    bench.memory.delete(&wal[2]).await.expect("removed");
+    let segment = bench.names("seg").await.remove(0);
+    bench.damage(&segment, |object| object[200] ^= 4).await;
+    let thumb = MediaKind::Thumbnail.name(&record(15).fingerprint.content_hash);
+    bench.memory.delete(&thumb).await.expect("removed");
+    let report = run(&bench, Repair::No).await;
+    assert!(!report.is_clean());
+    let mut losses: Vec<_> = vec![wal[0].as_str(), wal[2].as_str(), segment.as_str()];
+    losses.sort_unstable();
+    let named: Vec<_> = found(&report);
+    let loss =
+        |(severity, object): &(Severity, &str)| (*severity == Severity::Loss).then(|| object.to_string());
+    assert_eq!(named.iter().filter_map(loss).collect::<Vec<_>>(), losses);
+    assert!(named.contains(&(Severity::Degraded, thumb.as_str())));
+
+    // After a repair the lost segment is no longer in the way: its images can be stored again.
+    run(&bench, Repair::Yes).await;
+    let shard = bench.open().await;
+    let lost: Vec<_> = shard.damage().into_iter().map(|damage| damage.object).collect();
+    assert!(!lost.contains(&segment));
+    append(&shard, 0..10).await;
+    check(&shard, (0..20).filter(|n| ![10, 12].contains(n)), [10, 12]);
+}
