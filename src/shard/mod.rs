@@ -22,6 +22,7 @@ mod objects;
 mod options;
 mod recovery;
 mod state;
+mod stores;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -32,7 +33,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use self::core::Core;
 use self::ledger::Ledger;
@@ -40,8 +43,6 @@ use self::maintenance::Maintenance as Keeper;
 use self::recovery::WalPlace;
 use self::state::{SegmentState, from_json};
 use self::writer::{Reply, Request, Writer, checked};
-use crate::store::blob::BlobStore;
-use crate::store::metadata::MetadataStore;
 use crate::store::metadata::keys::Keys;
 use crate::types::{
     CollectionName, Embedding, Epoch, ImageId, ImagePair, ImageRecord, Judgement, NodeId, PdqHash, PixelHash,
@@ -52,16 +53,8 @@ pub use erase::erase;
 pub use error::ShardError;
 pub use options::{Maintenance, ShardOptions};
 pub use state::Assignment;
+pub use stores::{StoreLocation, Stores};
 pub use wal::Position;
-
-/// The two stores that hold everything.
-#[derive(Clone)]
-pub struct Stores {
-    /// Keys under consensus.
-    pub metadata: Arc<dyn MetadataStore>,
-    /// Immutable objects.
-    pub blobs: Arc<dyn BlobStore>,
-}
 
 /// Outcome of [`Shard::append`]; either way the image is durable.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,6 +110,8 @@ pub struct Shard {
     core: Arc<Core>,
     requests: mpsc::Sender<Request>,
     keeper: Arc<Keeper>,
+    /// The maintenance that runs by itself.
+    running: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Shard {
@@ -162,14 +157,15 @@ impl Shard {
         };
         tokio::spawn(writer.run());
         let keeper = Arc::new(Keeper::new(core.clone(), ledger, requests.downgrade()));
-        if core.options.maintenance == Maintenance::Automatic {
-            tokio::spawn(keeper.clone().run());
+        let running = (core.options.maintenance == Maintenance::Automatic).then(|| {
             core.wake.notify_one();
-        }
+            tokio::spawn(keeper.clone().run())
+        });
         Ok(Arc::new(Self {
             core,
             requests,
             keeper,
+            running: Mutex::new(running),
         }))
     }
 
@@ -362,7 +358,7 @@ impl Shard {
         self.keeper.collect_garbage().await
     }
 
-    /// Takes no more writes; returns when those that wait are answered.
+    /// Takes no more writes; returns when those that wait are answered and the maintenance has stopped.
     pub async fn close(&self) {
         let (reply, closed) = oneshot::channel();
         if self.requests.send(Request::Close(reply)).await.is_ok() {
@@ -370,7 +366,12 @@ impl Shard {
             let _ = closed.await;
         }
         self.core.close();
-        self.core.wake.notify_one();
+        let running = self.running.lock().take();
+        if let Some(running) = running {
+            // Wherever it is: what it does survives worse.
+            running.abort();
+            let _ = running.await;
+        }
     }
 }
 
