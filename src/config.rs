@@ -19,6 +19,9 @@ pub const FILE_NAME: &str = "doppel.toml";
 /// Start of the environment variables that are settings: `DOPPEL_LISTEN`, `DOPPEL_LIMITS__MAX_K`.
 const ENVIRONMENT_PREFIX: &str = "DOPPEL_";
 
+/// Start of the variables that tell tests where their tools are.
+const TEST_PREFIX: &str = "DOPPEL_TEST_";
+
 /// Environment variables with that prefix that are no settings: the file itself, and the choice of SIMD kernels.
 const NOT_SETTINGS: [&str; 2] = ["DOPPEL_CONFIG", "DOPPEL_SIMD"];
 
@@ -371,7 +374,7 @@ impl Environment {
             let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
                 continue;
             };
-            if NOT_SETTINGS.contains(&name.as_str()) {
+            if NOT_SETTINGS.contains(&name.as_str()) || name.starts_with(TEST_PREFIX) {
                 continue;
             }
             let value: Value = text

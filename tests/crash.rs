@@ -1,7 +1,7 @@
 //! A process is killed with SIGKILL at random moments while it writes, seals and compacts; every image it acknowledged is
 //! there afterwards, none that it deleted is back, and a check of the store is clean.
 //!
-//! A few rounds by default; `DOPPEL_CRASH_ROUNDS=200` for the long run. The process that is killed is this test program
+//! A few rounds by default; `DOPPEL_TEST_CRASH_ROUNDS=200` for the long run. The process that is killed is this test program
 //! itself, started again with [`CHILD`] set: then [`writes_until_it_is_killed`] does the writing, else it does nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use doppel::shard::fsck::{Repair, Severity, Target, fsck};
 use doppel::shard::{Appended, Shard, ShardOptions, StoreLocation, Stores};
 use doppel::types::{
-    CollectionName, ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, ImageId, ImageRecord, ModelHash,
-    PdqHash, PixelHash, ShardId,
+    CollectionName, ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, ImageId, ImageRecord,
+    ModelHash, PdqHash, PixelHash, ShardId,
 };
 
-const CHILD: &str = "DOPPEL_CRASH_CHILD";
+const CHILD: &str = "DOPPEL_TEST_CRASH_CHILD";
 const DIM: usize = 16;
 const WRITERS: u64 = 16;
 
@@ -64,7 +64,15 @@ async fn open(dir: &Path) -> (Stores, Arc<Shard>) {
     };
     let collection = CollectionName::default_collection();
     let owner = "crash".parse().expect("a name");
-    let shard = Shard::open(stores.clone(), "local", &collection, ShardId::new(0), &owner, options).await;
+    let shard = Shard::open(
+        stores.clone(),
+        "local",
+        &collection,
+        ShardId::new(0),
+        &owner,
+        options,
+    )
+    .await;
     (stores, shard.expect("the shard opens"))
 }
 
@@ -87,8 +95,13 @@ fn say(line: &str) {
 /// `?n` about to be deleted, `-n` deleted, `!` never happens: a new number was there already.
 #[test]
 fn writes_until_it_is_killed() {
-    let Some(dir) = std::env::var_os(CHILD) else { return };
-    let start: u64 = std::env::var("DOPPEL_CRASH_START").expect("set").parse().expect("a number");
+    let Some(dir) = std::env::var_os(CHILD) else {
+        return;
+    };
+    let start: u64 = std::env::var("DOPPEL_TEST_CRASH_START")
+        .expect("set")
+        .parse()
+        .expect("a number");
     runtime().block_on(async {
         let (_stores, shard) = open(Path::new(&dir)).await;
         say("ready\n");
@@ -140,21 +153,32 @@ impl Told {
 
 fn round(dir: &Path, told: &mut Told, kill_after: Duration) {
     let mut child = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "writes_until_it_is_killed", "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            "writes_until_it_is_killed",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(CHILD, dir)
-        .env("DOPPEL_CRASH_START", (told.highest + 1000).to_string())
+        .env("DOPPEL_TEST_CRASH_START", (told.highest + 1000).to_string())
         .stdout(Stdio::piped())
         .spawn()
         .expect("the child starts");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let ready = lines.by_ref().map_while(Result::ok).any(|line| line.ends_with("ready"));
+    let ready = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .any(|line| line.ends_with("ready"));
     assert!(ready, "the child opens the store it was killed in");
     let killer = std::thread::spawn(move || {
         std::thread::sleep(kill_after);
         child.kill().expect("killed");
         child.wait().expect("reaped");
     });
-    for line in lines.map_while(Result::ok).filter(|line| line.starts_with(['+', '?', '-', '!'])) {
+    for line in lines
+        .map_while(Result::ok)
+        .filter(|line| line.starts_with(['+', '?', '-', '!']))
+    {
         told.hear(&line);
     }
     killer.join().expect("killed");
@@ -184,7 +208,9 @@ async fn verify(dir: &Path, told: &Told) {
         spec: ShardOptions::new(DIM, model()).spec,
         keep_originals: false,
     };
-    let report = fsck(&stores, "local", &[target], Repair::No).await.expect("checked");
+    let report = fsck(&stores, "local", &[target], Repair::No)
+        .await
+        .expect("checked");
     let wrong: Vec<_> = report
         .findings
         .iter()
@@ -198,7 +224,8 @@ fn nothing_acknowledged_is_lost_by_a_kill() {
     if std::env::var_os(CHILD).is_some() {
         return;
     }
-    let rounds = std::env::var("DOPPEL_CRASH_ROUNDS").map_or(5, |text| text.parse().expect("a number of rounds"));
+    let rounds =
+        std::env::var("DOPPEL_TEST_CRASH_ROUNDS").map_or(5, |text| text.parse().expect("a number of rounds"));
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut told = Told::default();
     let mut random = u64::from(std::process::id()) | 1;

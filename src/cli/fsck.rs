@@ -14,7 +14,7 @@ use crate::shard::fsck::{Finding, Repair, Report, Severity, Target, fsck};
 /// Run it while no doppel serves from the stores. Exits with 1 when something is wrong that was not repaired; objects that
 /// nothing needs are reported and are no fault.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     pub(super) store: StoreFlags,
     /// Remove orphans, and withdraw lost segments so that their images can be stored again
@@ -30,7 +30,11 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let repair = if args.repair { Repair::Yes } else { Repair::No };
     let report = context.runtime()?.block_on(check(context, repair))?;
     print(&text(&report))?;
-    Ok(if report.is_clean() { Exit::Done } else { Exit::Failed })
+    Ok(if report.is_clean() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 async fn check(context: &Context, repair: Repair) -> anyhow::Result<Report> {
@@ -41,11 +45,15 @@ async fn check(context: &Context, repair: Repair) -> anyhow::Result<Report> {
         storage: config.storage.clone(),
     };
     let stores = location.open().await?;
-    let nodes = Registry::new(stores.metadata.clone(), &config.cluster).nodes().await?;
+    let nodes = Registry::new(stores.metadata.clone(), &config.cluster)
+        .nodes()
+        .await?;
     if let Some(node) = nodes.first() {
         anyhow::bail!("node {} is running: stop it first", node.id);
     }
-    let collections = Catalogue::new(stores.metadata.clone(), &config.cluster).list().await?;
+    let collections = Catalogue::new(stores.metadata.clone(), &config.cluster)
+        .list()
+        .await?;
     let targets: Vec<Target> = collections
         .into_iter()
         .map(|collection| Target {
@@ -79,7 +87,11 @@ fn text(report: &Report) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{severity:8} {object}: {what}{repaired}");
     }
-    let wrong = report.findings.iter().filter(|f| f.severity > Severity::Waste && !f.repaired).count();
+    let wrong = report
+        .findings
+        .iter()
+        .filter(|f| f.severity > Severity::Waste && !f.repaired)
+        .count();
     let _ = writeln!(
         out,
         "{} images in {} segments and {} WAL objects: {}",

@@ -8,6 +8,7 @@ mod compare;
 mod config;
 mod embed;
 mod files;
+mod fsck;
 mod import;
 mod matching;
 mod scan;
@@ -167,6 +168,7 @@ enum Command {
     Search(search::Args),
     Embed(embed::Args),
     Config(config::Args),
+    Fsck(fsck::Args),
 }
 
 impl Command {
@@ -180,6 +182,7 @@ impl Command {
                 }
             }
             Self::Search(args) => Overrides::from(&args.store),
+            Self::Fsck(args) => Overrides::from(&args.store),
             _ => Overrides::default(),
         }
     }
@@ -199,6 +202,7 @@ impl Command {
             Self::Search(args) => search::run(args, context),
             Self::Embed(args) => embed::run(args, context),
             Self::Config(args) => config::run(args, context),
+            Self::Fsck(args) => fsck::run(&args, context),
             Self::Apply(args) => apply::run(args, context),
             Self::Undo(args) => apply::run_undo(&args, context),
             Self::Bench(args) => bench::run(args, context),

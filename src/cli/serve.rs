@@ -48,9 +48,25 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         stopping: CancellationToken::new(),
     };
     tracing::info!(%address, data_dir = %config.data_dir.display(), "serving on http://{address}");
-    let served = http::serve(listener, api, stop_signal(), config.limits.shutdown_timeout).await;
+    let deposed = CancellationToken::new();
+    let end = {
+        let (taken_over, deposed) = (engine.deposed(), deposed.clone());
+        async move {
+            tokio::select! {
+                () = stop_signal() => {}
+                () = taken_over => deposed.cancel(),
+            }
+        }
+    };
+    let served = http::serve(listener, api, end, config.limits.shutdown_timeout).await;
     tracing::info!("stopping");
     engine.close().await;
+    if deposed.is_cancelled() {
+        anyhow::bail!(
+            "this node is no longer the elected one of cluster {}",
+            config.cluster
+        );
+    }
     served.context("serving")
 }
 

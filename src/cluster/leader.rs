@@ -12,9 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::metadata::keys::Keys;
-use crate::store::metadata::{
-    Compare, LeaseId, MetadataError, MetadataStore, Op, TxnOutcome, WatchEvent,
-};
+use crate::store::metadata::{Compare, LeaseId, MetadataError, MetadataStore, Op, TxnOutcome, WatchEvent};
 use crate::types::NodeId;
 
 /// Pause after a failure of the store.
@@ -78,7 +76,10 @@ async fn stand(
         value: node.to_string().into(),
         lease: Some(lease),
     };
-    let outcome = match metadata.txn(vec![Compare::Absent { key: key.to_owned() }], vec![put]).await {
+    let outcome = match metadata
+        .txn(vec![Compare::Absent { key: key.to_owned() }], vec![put])
+        .await
+    {
         // It stands if it is bound to our lease.
         Err(MetadataError::OutcomeUnknown { .. }) => {
             let entry = metadata.get(key).await?;
@@ -160,10 +161,12 @@ impl Leadership {
     }
 
     /// Returns when it no longer stands.
-    pub async fn lost(&self) {
+    pub fn lost(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut held = self.held.clone();
-        // The sender ends after it said so.
-        let _ = held.wait_for(|held| !held).await;
+        async move {
+            // The sender ends after it said so.
+            let _ = held.wait_for(|held| !held).await;
+        }
     }
 
     /// Steps down at once, so that the next node need not wait for the lease to run out.
@@ -203,14 +206,25 @@ mod tests {
         assert!(first.is_held());
         first.resign().await.expect("resigned");
         let patience = Duration::from_secs(30);
-        let second = tokio::time::timeout(patience, waiting).await.expect("in time").expect("no panic");
+        let second = tokio::time::timeout(patience, waiting)
+            .await
+            .expect("in time")
+            .expect("no panic");
         let waiting = stand("c");
         // It stops renewing without a word.
         drop(second);
-        let third = tokio::time::timeout(patience, waiting).await.expect("in time").expect("no panic");
+        let third = tokio::time::timeout(patience, waiting)
+            .await
+            .expect("in time")
+            .expect("no panic");
         assert!(third.is_held());
-        store.revoke_lease(third.lease).await.expect("revoked behind its back");
-        tokio::time::timeout(patience, third.lost()).await.expect("it notices");
+        store
+            .revoke_lease(third.lease)
+            .await
+            .expect("revoked behind its back");
+        tokio::time::timeout(patience, third.lost())
+            .await
+            .expect("it notices");
         assert!(!third.is_held());
     }
 

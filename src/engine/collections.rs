@@ -203,7 +203,10 @@ impl Engine {
     fn shard_options(&self) -> ShardOptions {
         let options = ShardOptions::new(self.dim, self.model);
         if self.config.storage.is_some() {
-            options.remote()
+            ShardOptions {
+                cache_dir: Some(self.config.data_dir.join("cache")),
+                ..options.remote()
+            }
         } else {
             options
         }

@@ -1,6 +1,7 @@
 //! Why the engine refused or failed.
 
 use crate::cluster::catalogue::CatalogueError;
+use crate::cluster::registry::RegistryError;
 use crate::error::ErrorKind;
 use crate::shard::ShardError;
 use crate::store::blob::BlobError;
@@ -117,6 +118,9 @@ pub enum EngineError {
     /// The object store failed.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// The node cannot take its place in the cluster.
+    #[error(transparent)]
+    Cluster(#[from] RegistryError),
     /// The metadata store failed.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
@@ -143,6 +147,7 @@ impl EngineError {
             Self::Catalogue(error) => error.kind(),
             Self::Shard(error) => error.kind(),
             Self::Blob(error) => error.kind(),
+            Self::Cluster(error) => error.kind(),
             Self::Metadata(error) => error.kind(),
         }
     }

@@ -14,19 +14,20 @@ mod model;
 mod objects;
 pub mod scan;
 mod search;
-mod stores;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
+use crate::cluster::Seat;
 use crate::cluster::catalogue::Catalogue;
+use crate::cluster::registry::NodeInfo;
 use crate::config::Config;
 use crate::dedup::Cascade;
-use crate::shard::Stores;
 use crate::shard::media::Media;
+use crate::shard::{StoreLocation, Stores};
 use crate::telemetry::names;
 use crate::types::{CollectionName, ImageId, ImageRecord, ModelHash, NodeId};
 use crate::vision::{self, Analyser, DecodeLimits};
@@ -56,6 +57,8 @@ pub struct Engine {
     analysis: AnalysisPool,
     cascade: Cascade,
     features: FeatureCache,
+    /// Place in the cluster; none on a single node.
+    seat: Mutex<Option<Seat>>,
     open: RwLock<HashMap<CollectionName, Arc<Collection>>>,
     /// One permit: shards of a collection are opened once.
     opening: Semaphore,
@@ -70,7 +73,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Metadata`] when another process has the data folder; any failure of a store.
     pub async fn open(config: Config) -> Result<Arc<Self>, EngineError> {
-        let stores = stores::open(&config).await?;
+        let stores = store_location(&config).open().await?;
         let embedder = vision::builtin()?;
         let analyser: Arc<dyn vision::Embedder> = embedder;
         let (model, dim) = (analyser.model_hash(), analyser.dim());
@@ -86,6 +89,7 @@ impl Engine {
                 key: "node",
                 reason: error.to_string(),
             })?;
+        let seat = take_seat(&config, &stores, &node).await?;
         let analyser = Arc::new(Analyser::new(analyser, limits));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let engine = Arc::new(Self {
@@ -98,6 +102,7 @@ impl Engine {
             analysis: AnalysisPool::start(analyser, &config.ingest).map_err(EngineError::Threads)?,
             cascade: Cascade::default(),
             features: FeatureCache::new(config.search.feature_cache_bytes),
+            seat: Mutex::new(seat),
             open: RwLock::default(),
             opening: Semaphore::new(1),
             jobs: Jobs::new(),
@@ -122,6 +127,17 @@ impl Engine {
         &self.config
     }
 
+    /// Returns when another node may have taken over: this one must stop. Never on a single node.
+    pub fn deposed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let lost = self.seat.lock().as_ref().map(Seat::lost);
+        async move {
+            match lost {
+                Some(lost) => lost.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Stops jobs and closes all shards; what was acknowledged is durable without it.
     pub async fn close(&self) {
         self.jobs.stop();
@@ -135,6 +151,12 @@ impl Engine {
             for shard in collection.shards() {
                 shard.close().await;
             }
+        }
+        let seat = self.seat.lock().take();
+        if let Some(seat) = seat
+            && let Err(error) = seat.leave().await
+        {
+            tracing::warn!(%error, "leaving the cluster failed; the leases will run out");
         }
     }
 
@@ -255,4 +277,28 @@ impl Engine {
             what: broken.to_string(),
         })
     }
+}
+
+/// Where `config` says the stores are.
+fn store_location(config: &Config) -> StoreLocation {
+    StoreLocation {
+        data_dir: config.data_dir.clone(),
+        etcd: config.etcd.clone(),
+        storage: config.storage.clone(),
+    }
+}
+
+/// In a cluster, waits until this node may open the shards.
+async fn take_seat(config: &Config, stores: &Stores, node: &NodeId) -> Result<Option<Seat>, EngineError> {
+    if config.etcd.is_empty() {
+        return Ok(None);
+    }
+    let info = NodeInfo {
+        id: node.clone(),
+        address: config.listen.to_string(),
+        zone: String::new(),
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let metadata = Arc::clone(&stores.metadata);
+    Ok(Some(Seat::take(metadata, &config.cluster, info).await?))
 }

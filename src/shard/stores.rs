@@ -74,7 +74,9 @@ fn etcd_options(urls: &[String]) -> Result<EtcdOptions, ShardError> {
                 endpoint
             }
         };
-        options.endpoints.push(format!("{scheme}://{}", endpoint.trim_end_matches('/')));
+        options
+            .endpoints
+            .push(format!("{scheme}://{}", endpoint.trim_end_matches('/')));
     }
     Ok(options)
 }
@@ -123,7 +125,10 @@ mod tests {
         assert!(etcd_options(&["a:2379".to_owned()]).is_err());
 
         let options = s3_options("s3://bucket/some/where/").expect("a bucket");
-        assert_eq!((options.bucket.as_str(), options.prefix.as_str()), ("bucket", "some/where"));
+        assert_eq!(
+            (options.bucket.as_str(), options.prefix.as_str()),
+            ("bucket", "some/where")
+        );
         for bad in ["s3://", "file:///x", "bucket"] {
             assert_eq!(s3_options(bad).expect_err("refused").kind(), ErrorKind::Invalid);
         }

@@ -134,6 +134,7 @@ impl S3 {
 
     /// Makes a bucket: an unsigned PUT, which this server takes.
     pub(crate) async fn make_bucket(&self, name: &str) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let url = format!("{}/{name}", self.endpoint());
         let answer = reqwest::Client::new()
             .put(url)

@@ -85,6 +85,8 @@ impl ObjectBlobStore {
     /// # Errors
     /// [`BlobError::BadLocation`] when the options do not make a client. Nothing is sent yet.
     pub fn s3(options: &S3Options) -> Result<Self, BlobError> {
+        // One provider serves the whole process: one that is installed already is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = AmazonS3Builder::from_env()
             .with_bucket_name(&options.bucket)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
