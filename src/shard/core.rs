@@ -130,6 +130,14 @@ impl Core {
         }
     }
 
+    /// Lets what was replayed into the graph, in the background.
+    pub(crate) fn index_replayed(&self) {
+        let growing = self.view().growing.clone();
+        if growing.wants_indexing() {
+            tokio::task::spawn_blocking(move || growing.index());
+        }
+    }
+
     /// Takes note of a judgement, unless a later one on the pair is known.
     pub(crate) fn learn(&self, judgement: Judgement) {
         let mut known = self.judgements.write();
@@ -180,6 +188,8 @@ impl Core {
         let view = self.view.read();
         let growing = &view.growing;
         growing.rows() >= self.options.seal_rows
+            // Long before appends are refused.
+            || growing.wal_bytes() >= self.options.backlog_bytes / 2
             || growing.wal_bytes() >= self.options.seal_bytes
             || growing
                 .first_change()

@@ -148,6 +148,7 @@ impl Shard {
         })
         .await?;
         core.damage.lock().extend(damage);
+        core.index_replayed();
 
         let (requests, queue) = mpsc::channel(core.options.queue);
         let writer = Writer {
