@@ -18,7 +18,7 @@ use crate::types::{CollectionName, ContentHash, Epoch, ImageId, SegmentId, Seq, 
 pub enum Repair {
     /// Report only.
     No,
-    /// Remove orphans; withdraw segments that are lost, so that their images can be stored again.
+    /// Remove orphans and the evidence of earlier losses; withdraw segments that are lost, so that their images can be stored again.
     Yes,
 }
 
@@ -113,19 +113,19 @@ pub async fn fsck(
         report: Report::default(),
         needed: BTreeSet::new(),
     };
+    for object in stores.blobs.list("damaged").await? {
+        check.find(Severity::Loss, &object.name, "kept as evidence of an earlier loss");
+        if repair == Repair::Yes {
+            stores.blobs.delete(&object.name).await?;
+            check.repaired();
+        }
+    }
     for target in targets {
         for shard in 0..target.shards {
             check.shard(target, ShardId::new(shard)).await?;
         }
     }
     check.media().await?;
-    for object in stores.blobs.list("damaged").await? {
-        check.find(
-            Severity::Loss,
-            &object.name,
-            "kept as evidence: it could not be replayed",
-        );
-    }
     let mut report = check.report;
     report
         .findings
