@@ -312,17 +312,16 @@ impl Vectors {
         &self,
         search: impl Fn(&dyn VectorIndex) -> Result<Vec<Hit>, VectorError>,
     ) -> Result<Vec<Hit>, VectorError> {
-        let mut hits;
-        {
+        let (mut hits, moving) = {
             let tail = self.tail.read();
-            hits = search(&tail.fresh)?;
-            if let Some(moving) = &tail.moving {
-                hits.extend(search(&**moving)?);
-            }
-            // Under the lock: a batch leaves `moving` only when all of it is in the graph.
-            if !self.graph.is_empty() {
-                hits.extend(search(&self.graph)?);
-            }
+            (search(&tail.fresh)?, tail.moving.clone())
+        };
+        // Everything that was there under the lock is in one of the three. A row may be in two: each counts once below.
+        if let Some(moving) = moving {
+            hits.extend(search(&*moving)?);
+        }
+        if !self.graph.is_empty() {
+            hits.extend(search(&self.graph)?);
         }
         hits.sort_unstable_by(|a, b| b.similarity.cmp(&a.similarity).then(a.row.cmp(&b.row)));
         let mut seen = HashSet::new();
