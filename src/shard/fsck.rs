@@ -114,7 +114,11 @@ pub async fn fsck(
         needed: BTreeSet::new(),
     };
     for object in stores.blobs.list("damaged").await? {
-        check.find(Severity::Loss, &object.name, "kept as evidence of an earlier loss");
+        check.find(
+            Severity::Loss,
+            &object.name,
+            "kept as evidence of an earlier loss",
+        );
         if repair == Repair::Yes {
             stores.blobs.delete(&object.name).await?;
             check.repaired();
