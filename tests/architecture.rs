@@ -304,7 +304,9 @@ fn the_pure_floors_do_no_io() {
     let mut broken = Vec::new();
     for source in sources().into_iter().filter(|s| lives_in(&s.path, &pure)) {
         for name in io {
-            if source.code.contains(name) && !source.path.ends_with("tests.rs") {
+            // The one memory map is handed an open file.
+            let exempt = source.path.ends_with("tests.rs") || source.path == "vector/frozen/map.rs";
+            if source.code.contains(name) && !exempt {
                 broken.push(format!("{} names {name}", source.path));
             }
         }

@@ -4,6 +4,8 @@
 //! A few rounds by default; `DOPPEL_TEST_CRASH_ROUNDS=200` for the long run. The process that is killed is this test program
 //! itself, started again with [`CHILD`] set: then [`writes_until_it_is_killed`] does the writing, else it does nothing.
 
+#![expect(clippy::print_stdout, reason = "the long run tells how far it is")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;

@@ -1,17 +1,17 @@
 //! `doppel bench`: measures this machine, on the user's own data.
 
 mod accuracy;
+mod index;
+mod npy;
+mod stdio;
 
 use clap::Subcommand;
 
 use super::{Context, Exit};
 
-/// Measure this machine on your own data
+/// Flags of `doppel bench`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  doppel bench accuracy ~/Pictures          how well edited copies of your own images are found")]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     command: Bench,
 }
@@ -20,14 +20,17 @@ pub struct Args {
 enum Bench {
     /// Attack your own images and measure how many of the copies are found, by kind of edit
     Accuracy(accuracy::Args),
+    /// Build a vector index and measure recall, queries per second, build time and size
+    Index(index::Args),
 }
 
 /// Runs one benchmark.
 ///
 /// # Errors
 /// When a file cannot be read or does not hold what the benchmark needs.
-pub fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
+pub(super) fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     match args.command {
         Bench::Accuracy(args) => accuracy::run(&args, context),
+        Bench::Index(args) => index::run(&args),
     }
 }

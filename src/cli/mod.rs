@@ -163,10 +163,11 @@ enum Command {
     Apply(apply::Args),
     Undo(apply::UndoArgs),
     Compare(compare::Args),
-    Bench(bench::Args),
     Import(import::Args),
     Search(search::Args),
     Embed(embed::Args),
+    /// Measure this machine, on your own data
+    Bench(bench::Args),
     Config(config::Args),
     Fsck(fsck::Args),
 }
@@ -201,11 +202,11 @@ impl Command {
             Self::Import(args) => import::run(args, context),
             Self::Search(args) => search::run(args, context),
             Self::Embed(args) => embed::run(args, context),
+            Self::Bench(args) => bench::run(args, context),
             Self::Config(args) => config::run(args, context),
             Self::Fsck(args) => fsck::run(&args, context),
             Self::Apply(args) => apply::run(args, context),
             Self::Undo(args) => apply::run_undo(&args, context),
-            Self::Bench(args) => bench::run(args, context),
             Self::Compare(args) => compare::run(&args, context),
             Self::Scan(args) => scan::run(*args, context),
         }

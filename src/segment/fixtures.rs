@@ -38,7 +38,7 @@ pub(crate) fn record(n: u64) -> ImageRecord {
             embedding: Embedding::normalised(&components).expect("has a direction"),
             width: 640,
             height: 480,
-            exif: if n % 2 == 0 {
+            exif: if n.is_multiple_of(2) {
                 ExifSummary::default()
             } else {
                 ExifSummary {

@@ -1,8 +1,4 @@
-//! Files as memory. The one place of this crate that maps a file.
-#![expect(
-    unsafe_code,
-    reason = "mapping a file is unsafe by nature; see the safety comment"
-)]
+//! Segment files as memory.
 
 use std::fs::File;
 use std::io;
@@ -10,20 +6,20 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use crate::vector::frozen::{self, MapOptions};
+
 /// Alignment of segments in memory, so that their columns can be read where they lie.
 const ALIGNMENT: usize = 64;
 
 /// Maps a whole file, read-only. The bytes stay valid when the file is unlinked.
 ///
 /// # Errors
-/// As the file system fails; an empty file cannot be mapped.
+/// As the file system fails.
 pub fn map_file(path: &Path) -> io::Result<Bytes> {
     let file = File::open(path)?;
-    // SAFETY: segment files are immutable: written under a temporary name, linked when whole, never opened for writing
-    // again, and removed only by unlinking, which leaves the mapping valid. A person who truncates one by hand gets a
-    // bus error, as with every mapped database.
-    let map = unsafe { memmap2::Mmap::map(&file)? };
-    Ok(Bytes::from_owner(map))
+    // Segment files are immutable: written under a temporary name, linked when whole, never opened for writing again, and
+    // removed only by unlinking, which leaves the mapping valid.
+    frozen::map(&file, MapOptions::default())
 }
 
 #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`distance`] | SIMD kernels, chosen once per process |
 //! | [`flat`] | exact search by scanning; the oracle of the tests and the fast path of small sets |
+//! | [`frozen`] | sealed: an immutable block of bytes, 8-bit codes in a graph, originals for re-ranking |
 //! | [`growing`] | takes inserts and searches at once (hnsw_rs) |
 //! | [`join`] | all pairs of one set above a similarity |
 
 pub mod distance;
 pub mod flat;
+pub mod frozen;
 pub mod growing;
 pub mod join;
 mod quantise;

@@ -1,6 +1,7 @@
 //! A shard against its promises: nothing acknowledged is lost, nothing deleted comes back, one writer at a time.
 
 mod compaction;
+mod faults;
 mod real;
 mod repair;
 mod steps;
@@ -301,103 +302,6 @@ async fn a_former_owner_publishes_nothing_any_more() {
     new.seal().await.expect("sealed");
     assert_eq!(new.segments().len(), 1);
     check(&bench.open().await, 0..10, []);
-}
-
-/// Fails operations on names that contain `part` while `left` is above zero.
-fn failing(part: &'static str, fault: Fault, left: &Arc<AtomicUsize>) -> Plan {
-    let left = left.clone();
-    Arc::new(move |operation, name| {
-        let hit = operation == Operation::Create && name.contains(part);
-        if hit
-            && left
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
-                .is_ok()
-        {
-            fault
-        } else {
-            Fault::None
-        }
-    })
-}
-
-#[tokio::test]
-async fn replies_lost_and_stores_that_refuse_lose_nothing() {
-    for fault in [Fault::LoseReply, Fault::LoseRequest, Fault::Refuse, Fault::Hang] {
-        let left = Arc::new(AtomicUsize::new(0));
-        let bench = Bench::with(failing("wal/", fault, &left)).await;
-        let shard = bench.open().await;
-        append(&shard, 0..3).await;
-        // Two failures are hidden by the retries.
-        left.store(2, Ordering::SeqCst);
-        append(&shard, 3..5).await;
-        // Ten are not: the caller hears what is known, and afterwards everything works.
-        left.store(10, Ordering::SeqCst);
-        let error = shard.append(record(50)).await.err();
-        match fault {
-            Fault::Refuse => assert_eq!(error.expect("refused").kind(), ErrorKind::Unavailable),
-            _ => assert_eq!(error.expect("unknown").kind(), ErrorKind::OutcomeUnknown),
-        }
-        let stored = loop {
-            match shard.append(record(50)).await {
-                Ok(appended) => break appended,
-                Err(e) => assert_eq!(e.kind(), ErrorKind::Unavailable, "{fault:?}: {e}"),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        let new = fault == Fault::Refuse;
-        assert_eq!(
-            stored == Appended::New,
-            new,
-            "{fault:?}: one image, however often it was sent"
-        );
-        append(&shard, 60..62).await;
-        let expected = || (0..5).chain([50, 60, 61]);
-        check(&shard, expected(), []);
-        check(&bench.open().await, expected(), []);
-    }
-}
-
-#[tokio::test]
-async fn a_full_disk_acknowledges_nothing_and_recovers() {
-    let left = Arc::new(AtomicUsize::new(0));
-    let bench = Bench::with(failing("", Fault::Full, &left)).await;
-    let shard = bench.open().await;
-    append(&shard, 0..3).await;
-    left.store(usize::MAX, Ordering::SeqCst);
-    assert_eq!(
-        shard.append(record(9)).await.expect_err("full").kind(),
-        ErrorKind::StorageFull
-    );
-    assert!(shard.seal().await.is_err());
-    check(&shard, 0..3, [9]);
-    left.store(0, Ordering::SeqCst);
-    append(&shard, 3..6).await;
-    shard.seal().await.expect("sealed: where the failed one stopped");
-    shard.seal().await.expect("sealed");
-    check(&shard, 0..6, [9]);
-    check(&bench.open().await, 0..6, [9]);
-}
-
-#[tokio::test]
-async fn too_much_unsealed_is_refused_until_it_is_sealed() {
-    let bench = Bench::new().await;
-    let small = ShardOptions {
-        backlog_bytes: 4096,
-        ..options()
-    };
-    let shard = bench.open_with("a", small).await.expect("opened");
-    let mut stored = 0;
-    let refused = loop {
-        match shard.append(record(stored)).await {
-            Ok(_) => stored += 1,
-            Err(e) => break e,
-        }
-    };
-    assert_eq!(refused.kind(), ErrorKind::Overloaded);
-    shard.delete(record(0).id).await.expect("deletes are taken");
-    shard.seal().await.expect("sealed");
-    append(&shard, stored..stored + 1).await;
-    check(&shard, 1..=stored, [0]);
 }
 
 #[tokio::test]

@@ -303,7 +303,7 @@ fn panel_block<const Q: usize>(panel: &[u8], queries: &[i8], dim: usize, out: &m
     for group in 0..dim / 4 {
         // SAFETY: a panel holds 64 bytes for each of its dim / 4 groups.
         let codes = unsafe { _mm512_loadu_si512(panel.as_ptr().add(group * 64).cast()) };
-        for q in 0..Q {
+        for (q, sum) in sums.iter_mut().enumerate() {
             // SAFETY: query q has dim components, of which four start at 4 · group.
             let four = unsafe {
                 queries
@@ -313,7 +313,7 @@ fn panel_block<const Q: usize>(panel: &[u8], queries: &[i8], dim: usize, out: &m
                     .read_unaligned()
             };
             let four = _mm512_set1_epi32(four);
-            sums[q] = _mm512_dpbusd_epi32(sums[q], codes, four);
+            *sum = _mm512_dpbusd_epi32(*sum, codes, four);
         }
     }
     for (q, offset) in offsets.iter_mut().enumerate() {
@@ -330,10 +330,10 @@ fn panel_block<const Q: usize>(panel: &[u8], queries: &[i8], dim: usize, out: &m
             *offset = _mm512_dpbusd_epi32(*offset, half, part);
         }
     }
-    for q in 0..Q {
-        let total = _mm512_sub_epi32(sums[q], _mm512_set1_epi32(_mm512_reduce_add_epi32(offsets[q])));
+    for ((sum, offset), out) in sums.into_iter().zip(offsets).zip(out) {
+        let total = _mm512_sub_epi32(sum, _mm512_set1_epi32(_mm512_reduce_add_epi32(offset)));
         // SAFETY: an output row is sixteen i32.
-        unsafe { _mm512_storeu_si512(out[q].as_mut_ptr().cast(), total) };
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), total) };
     }
 }
 

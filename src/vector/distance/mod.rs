@@ -34,6 +34,9 @@ pub const PANEL_CODES: usize = 16;
 /// Components of one code that stand together in a panel.
 pub const PANEL_GROUP: usize = 4;
 
+/// Matrix of stored codes, rows chosen, query, products.
+type DotRows = unsafe fn(&[u8], &[u32], &[i8], &mut [i32]);
+
 /// One instruction set's functions.
 ///
 /// # Safety
@@ -46,7 +49,7 @@ struct Table {
     dot_f16: unsafe fn(&[f16], &[f32]) -> f32,
     dot_bf16: unsafe fn(&[bf16], &[bf16]) -> f32,
     dot_code: unsafe fn(&[u8], &[i8]) -> i32,
-    dot_code_rows: unsafe fn(&[u8], &[u32], &[i8], &mut [i32]),
+    dot_code_rows: DotRows,
     dot_panel: unsafe fn(&[u8], &[i8], &mut [[i32; PANEL_CODES]]),
     hamming: unsafe fn(&[u8; 32], &[u8; 32]) -> u32,
     hamming_each: unsafe fn(&[u8; 32], &[[u8; 32]], &mut [u16]),

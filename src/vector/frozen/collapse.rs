@@ -1,0 +1,128 @@
+//! From rows to nodes: equal vectors share one original, equal codes share one node of the graph.
+//!
+//! Equal vectors tear a graph apart (each links to the others and to nothing else), and there is nothing to be won
+//! by telling them apart while searching.
+
+use std::collections::HashMap;
+
+use half::f16;
+use rayon::prelude::*;
+
+use super::super::quantise::{code_len, encode, step_of};
+use crate::types::Embedding;
+
+/// The distinct codes and what stands behind them, in order of first appearance.
+#[derive(Debug)]
+pub(super) struct Collapsed {
+    /// `[nodes, code_len]`.
+    pub(super) codes: Vec<u8>,
+    pub(super) code_len: usize,
+    pub(super) step: f32,
+    /// Largest norm of a code's error.
+    pub(super) error: f32,
+    /// Vectors of each node, as positions in `originals`.
+    pub(super) vectors_of: Vec<Vec<u32>>,
+    /// Rows of each distinct vector.
+    pub(super) rows_of: Vec<Vec<u32>>,
+    /// The distinct vectors in half precision.
+    pub(super) originals: Vec<Box<[f16]>>,
+}
+
+/// Rounds every vector to half precision, then groups equal ones.
+pub(super) fn collapse(dim: usize, rows: &[Embedding]) -> Collapsed {
+    let rounded: Vec<Box<[f16]>> = rows
+        .par_iter()
+        .map(|row| row.as_slice().iter().map(|&x| f16::from_f32(x + 0.0)).collect())
+        .collect();
+    let (originals, rows_of) = distinct(rounded);
+
+    let widened = |original: &[f16]| original.iter().map(|x| x.to_f32()).collect::<Vec<f32>>();
+    let step = originals
+        .par_iter()
+        .map(|o| step_of([widened(o).as_slice()]))
+        .reduce(|| 0.0, f32::max);
+    let step = if step > 0.0 { step } else { 1.0 };
+    let coded: Vec<(Box<[u8]>, f32)> = originals
+        .par_iter()
+        .map(|original| {
+            let mut code = vec![0; code_len(dim)].into_boxed_slice();
+            let error = encode(&widened(original), step, &mut code);
+            (code, error)
+        })
+        .collect();
+    let error = coded.iter().map(|(_, error)| *error).fold(0.0, f32::max);
+    let (codes, vectors_of) = distinct(coded.into_iter().map(|(code, _)| code).collect());
+    Collapsed {
+        codes: codes.concat(),
+        code_len: code_len(dim),
+        step,
+        error,
+        vectors_of,
+        rows_of,
+        originals,
+    }
+}
+
+/// The distinct values in order of first appearance, and for each the positions where it stands.
+fn distinct<T: BitsKey>(values: Vec<Box<[T]>>) -> (Vec<Box<[T]>>, Vec<Vec<u32>>) {
+    let mut places: Vec<Vec<u32>> = Vec::new();
+    let mut number_of: HashMap<&[u8], usize> = HashMap::with_capacity(values.len());
+    let mut first = Vec::with_capacity(values.len());
+    for (position, value) in (0u32..).zip(&values) {
+        let next = places.len();
+        let number = *number_of.entry(T::bits(value)).or_insert(next);
+        if number == next {
+            places.push(Vec::with_capacity(1));
+        }
+        first.push(number == next);
+        places[number].push(position);
+    }
+    drop(number_of);
+    let kept = values
+        .into_iter()
+        .zip(first)
+        .filter(|(_, first)| *first)
+        .map(|(value, _)| value)
+        .collect();
+    (kept, places)
+}
+
+/// Numbers that are equal exactly when their bytes are.
+trait BitsKey: Sized {
+    fn bits(values: &[Self]) -> &[u8];
+}
+
+impl BitsKey for u8 {
+    fn bits(values: &[Self]) -> &[u8] {
+        values
+    }
+}
+
+impl BitsKey for f16 {
+    fn bits(values: &[Self]) -> &[u8] {
+        bytemuck::cast_slice(values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_vectors_share_an_original_and_equal_codes_a_node() {
+        let unit = |x: [f32; 3]| Embedding::normalised(&x).expect("a direction");
+        let rows = [
+            [1.0, 0.0, 0.0],
+            [0.0, 1.0, 0.0],
+            [1.0, 0.0, 0.0],
+            [0.999_99, 0.002, 0.0],
+            [-0.0, 1.0, -0.0],
+        ]
+        .map(unit);
+        let collapsed = collapse(3, &rows);
+        assert_eq!(collapsed.rows_of, [vec![0, 2], vec![1, 4], vec![3]]);
+        assert_eq!(collapsed.vectors_of, [vec![0, 2], vec![1]]);
+        assert_eq!(collapsed.codes.len(), 2 * collapsed.code_len);
+        assert!(collapsed.error < 0.01);
+    }
+}

@@ -1,0 +1,385 @@
+//! The byte block of a frozen index: what stands where, and the checks that a block must pass to be opened.
+//!
+//! All numbers are little-endian. The header is [`HEADER_LEN`] bytes:
+//!
+//! | at | type | what |
+//! |---|---|---|
+//! | 0 | 8 bytes | magic, `DOPPELFZ` |
+//! | 8 | u32 | version of the format, 1 |
+//! | 12 | u32 | length of the header |
+//! | 16 | u32 | dimension |
+//! | 20 | u32 | metric, 1 = cosine of unit vectors |
+//! | 24 | u32 × 3 | rows, distinct vectors, nodes (distinct codes) |
+//! | 36 | u32 × 2 | links of a node in the lowest layer, in an upper layer |
+//! | 44 | u32 | upper layers |
+//! | 48 | u32 × 8 | nodes of each upper layer, lowest first |
+//! | 80 | f32 × 2 | step of the codes, largest norm of a code's error |
+//! | 88 | u32 | nodes whose reachability was repaired |
+//! | 92 | u32 | length of a code |
+//! | 96 | u64 | length of the whole block |
+//! | 104 | 24 bytes × 8 | blocks, in the order of [`Section`]: u64 offset, u64 length, u32 CRC-32, u32 zero |
+//! | 508 | u32 | CRC-32 of the 508 bytes before |
+//!
+//! Sections follow in order, each at a multiple of 64 bytes (the originals at a multiple of 4096). A section's
+//! checksum covers it and the zeros after it up to the next section, so every byte of the block is covered.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use rayon::prelude::*;
+
+use super::FrozenError;
+
+#[cfg(target_endian = "big")]
+compile_error!("the frozen index is read in place and needs a little-endian processor");
+
+pub(super) const MAGIC: [u8; 8] = *b"DOPPELFZ";
+pub(super) const VERSION: u32 = 1;
+pub(super) const HEADER_LEN: usize = 512;
+pub(super) const MAX_LEVELS: usize = 8;
+const METRIC_COSINE: u32 = 1;
+const TABLE_AT: usize = 104;
+const ENTRY_LEN: usize = 24;
+const HEADER_CRC_AT: usize = HEADER_LEN - 4;
+
+/// Every offset is a multiple of this: a cache line.
+const ALIGN: usize = 64;
+/// Originals start on a page of their own, so that they can stay cold.
+const PAGE: usize = 4096;
+
+/// Parts of the block, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    /// Lowest layer: u32, `[nodes, degree]`; a place without a link holds the node itself.
+    Links,
+    /// u32: nodes of the first upper layer in their order there, then the links of each upper layer, lowest layer
+    /// first, `[layer's nodes, upper degree]`, as positions in that order. A layer's nodes are the first of the
+    /// layer's below.
+    Upper,
+    /// u8, `[nodes, code length]`.
+    Codes,
+    /// u32, `[nodes + 1]`: a node's vectors are those from its entry to the next one.
+    VectorStarts,
+    /// u32, `[vectors + 1]`: a vector's rows are those from its entry to the next one.
+    RowStarts,
+    /// u32, `[rows]`.
+    Rows,
+    /// f32, `[vectors]`: one over the norm of the original as stored.
+    Norms,
+    /// f16, `[vectors, dimension]`.
+    Originals,
+}
+
+pub(super) const SECTIONS: [Section; 8] = [
+    Section::Links,
+    Section::Upper,
+    Section::Codes,
+    Section::VectorStarts,
+    Section::RowStarts,
+    Section::Rows,
+    Section::Norms,
+    Section::Originals,
+];
+
+/// The numbers of the header.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Shape {
+    pub(super) dim: usize,
+    pub(super) rows: usize,
+    pub(super) vectors: usize,
+    pub(super) nodes: usize,
+    pub(super) degree: usize,
+    pub(super) upper_degree: usize,
+    /// Nodes of each upper layer, lowest first.
+    pub(super) levels: Vec<usize>,
+    pub(super) step: f32,
+    pub(super) error: f32,
+    pub(super) repaired: usize,
+    pub(super) code_len: usize,
+}
+
+impl Shape {
+    /// Length of a section in bytes.
+    fn section_len(&self, section: Section) -> Option<usize> {
+        let words = match section {
+            Section::Links => self.nodes.checked_mul(self.degree)?,
+            Section::Upper => {
+                let links = self.levels.iter().sum::<usize>().checked_mul(self.upper_degree)?;
+                links.checked_add(self.levels.first().copied().unwrap_or(0))?
+            }
+            Section::Codes => return self.nodes.checked_mul(self.code_len),
+            Section::VectorStarts => self.nodes + 1,
+            Section::RowStarts => self.vectors + 1,
+            Section::Rows => self.rows,
+            Section::Norms => self.vectors,
+            Section::Originals => return self.vectors.checked_mul(self.dim)?.checked_mul(2),
+        };
+        words.checked_mul(4)
+    }
+
+    /// Where each section lies, and the length of the block.
+    fn layout(&self) -> Option<([Range<usize>; SECTIONS.len()], usize)> {
+        let mut end = HEADER_LEN;
+        let mut ranges: [Range<usize>; SECTIONS.len()] = std::array::from_fn(|_| 0..0);
+        for (range, section) in ranges.iter_mut().zip(SECTIONS) {
+            let align = if section == Section::Originals {
+                PAGE
+            } else {
+                ALIGN
+            };
+            let start = end.checked_next_multiple_of(align)?;
+            end = start.checked_add(self.section_len(section)?)?;
+            *range = start..end;
+        }
+        Some((ranges, end.checked_next_multiple_of(ALIGN)?))
+    }
+}
+
+/// Writes a block: the header, and the sections' bytes as given.
+pub(super) fn write(shape: &Shape, sections: [&[u8]; SECTIONS.len()]) -> Result<Vec<u8>, FrozenError> {
+    let (ranges, len) = shape.layout().ok_or(FrozenError::TooLarge)?;
+    let mut block = vec![0; len];
+    for (range, bytes) in ranges.iter().zip(sections) {
+        block[range.clone()].copy_from_slice(bytes);
+    }
+    let mut header = Vec::with_capacity(HEADER_LEN);
+    header.extend(MAGIC);
+    let levels = (0..MAX_LEVELS).map(|i| shape.levels.get(i).copied().unwrap_or(0));
+    let numbers = [
+        VERSION as usize,
+        HEADER_LEN,
+        shape.dim,
+        METRIC_COSINE as usize,
+        shape.rows,
+        shape.vectors,
+        shape.nodes,
+        shape.degree,
+        shape.upper_degree,
+        shape.levels.len(),
+    ];
+    for number in numbers.into_iter().chain(levels) {
+        header.extend(
+            u32::try_from(number)
+                .map_err(|_| FrozenError::TooLarge)?
+                .to_le_bytes(),
+        );
+    }
+    header.extend(shape.step.to_le_bytes());
+    header.extend(shape.error.to_le_bytes());
+    for number in [shape.repaired, shape.code_len] {
+        header.extend(
+            u32::try_from(number)
+                .map_err(|_| FrozenError::TooLarge)?
+                .to_le_bytes(),
+        );
+    }
+    header.extend((len as u64).to_le_bytes());
+    for (range, covered) in ranges.iter().zip(covered(&ranges, len)) {
+        header.extend((range.start as u64).to_le_bytes());
+        header.extend((range.len() as u64).to_le_bytes());
+        header.extend(checksum(&block[covered]).to_le_bytes());
+        header.extend(0u32.to_le_bytes());
+    }
+    header.resize(HEADER_CRC_AT, 0);
+    header.extend(checksum(&header).to_le_bytes());
+    block[..HEADER_LEN].copy_from_slice(&header);
+    Ok(block)
+}
+
+/// What each section's checksum covers: from the end of what stands before to the section's own end; the last one
+/// also the zeros at the end.
+fn covered(ranges: &[Range<usize>; SECTIONS.len()], len: usize) -> [Range<usize>; SECTIONS.len()] {
+    std::array::from_fn(|i| {
+        let start = if i == 0 { HEADER_LEN } else { ranges[i - 1].end };
+        let end = if i + 1 == SECTIONS.len() {
+            len
+        } else {
+            ranges[i].end
+        };
+        start..end
+    })
+}
+
+/// CRC-32, computed by all threads of the pool.
+fn checksum(bytes: &[u8]) -> u32 {
+    const CHUNK: usize = 1 << 22;
+    if bytes.len() <= CHUNK {
+        return crc32fast::hash(bytes);
+    }
+    let parts: Vec<crc32fast::Hasher> = bytes
+        .par_chunks(CHUNK)
+        .map(|chunk| {
+            let mut hasher = crc32fast::Hasher::new();
+            hasher.update(chunk);
+            hasher
+        })
+        .collect();
+    let mut whole = crc32fast::Hasher::new();
+    parts.iter().for_each(|part| whole.combine(part));
+    whole.finalize()
+}
+
+/// A block whose header and checksums are right.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) shape: Shape,
+    pub(super) bytes: Bytes,
+    ranges: [Range<usize>; SECTIONS.len()],
+}
+
+impl Block {
+    /// Checks a block. It is copied when it does not start at a multiple of 64 bytes in memory.
+    pub(super) fn read(bytes: Bytes) -> Result<Self, FrozenError> {
+        let header = bytes
+            .get(..HEADER_LEN)
+            .ok_or(FrozenError::Truncated { len: bytes.len() })?;
+        let mut fields = Fields { bytes: header, at: 0 };
+        if fields.take() != MAGIC {
+            return Err(FrozenError::NotAnIndex);
+        }
+        let version = fields.number();
+        if version != VERSION as usize {
+            return Err(FrozenError::UnknownVersion { version });
+        }
+        let want = u32::from_le_bytes(header_bytes(header, HEADER_CRC_AT));
+        if checksum(&header[..HEADER_CRC_AT]) != want {
+            return Err(FrozenError::Damaged { part: "header" });
+        }
+        let malformed = |what| FrozenError::Malformed { what };
+        if fields.number() != HEADER_LEN {
+            return Err(malformed("length of the header"));
+        }
+        let dim = fields.number();
+        if fields.number() != METRIC_COSINE as usize {
+            return Err(malformed("metric"));
+        }
+        let [rows, vectors, nodes, degree, upper_degree, levels] = std::array::from_fn(|_| fields.number());
+        let level_nodes: [usize; MAX_LEVELS] = std::array::from_fn(|_| fields.number());
+        let levels = level_nodes
+            .get(..levels)
+            .ok_or(malformed("number of layers"))?
+            .to_vec();
+        let (step, error) = (fields.float(), fields.float());
+        let (repaired, code_len) = (fields.number(), fields.number());
+        let shape = Shape {
+            dim,
+            rows,
+            vectors,
+            nodes,
+            degree,
+            upper_degree,
+            levels,
+            step,
+            error,
+            repaired,
+            code_len,
+        };
+        let (ranges, len) = shape.layout().ok_or(malformed("sizes"))?;
+        if fields.long() != len as u64 {
+            return Err(malformed("length of the block"));
+        }
+        if bytes.len() < len {
+            return Err(FrozenError::Truncated { len: bytes.len() });
+        }
+        if bytes.len() > len {
+            return Err(malformed("bytes after the end"));
+        }
+        debug_assert_eq!(fields.at, TABLE_AT);
+        for (i, covered) in covered(&ranges, len).into_iter().enumerate() {
+            let mut entry = Fields {
+                bytes: header,
+                at: TABLE_AT + i * ENTRY_LEN,
+            };
+            if (entry.long(), entry.long()) != (ranges[i].start as u64, ranges[i].len() as u64) {
+                return Err(malformed("table of sections"));
+            }
+            if entry.number() != checksum(&bytes[covered]) as usize {
+                return Err(FrozenError::Damaged {
+                    part: SECTIONS[i].name(),
+                });
+            }
+        }
+        Ok(Self {
+            shape,
+            bytes: aligned(bytes),
+            ranges,
+        })
+    }
+
+    /// The numbers of a section. `T` is the section's type as documented there.
+    pub(super) fn section<T: bytemuck::AnyBitPattern>(&self, section: Section) -> &[T] {
+        bytemuck::cast_slice(&self.bytes[self.ranges[section as usize].clone()])
+    }
+
+    /// Length of a section in bytes.
+    pub(super) fn len_of(&self, section: Section) -> usize {
+        self.ranges[section as usize].len()
+    }
+}
+
+impl Section {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Links => "links",
+            Self::Upper => "upper layers",
+            Self::Codes => "codes",
+            Self::VectorStarts => "vectors of nodes",
+            Self::RowStarts => "rows of vectors",
+            Self::Rows => "rows",
+            Self::Norms => "norms",
+            Self::Originals => "originals",
+        }
+    }
+}
+
+/// Reads fields one after the other from a header that is long enough.
+struct Fields<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        self.at += N;
+        header_bytes(self.bytes, self.at - N)
+    }
+
+    fn number(&mut self) -> usize {
+        u32::from_le_bytes(self.take()) as usize
+    }
+
+    fn long(&mut self) -> u64 {
+        u64::from_le_bytes(self.take())
+    }
+
+    fn float(&mut self) -> f32 {
+        f32::from_le_bytes(self.take())
+    }
+}
+
+fn header_bytes<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
+    std::array::from_fn(|i| header[at + i])
+}
+
+/// One cache line, for memory that starts at one.
+#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(64))]
+struct Line([u8; ALIGN]);
+
+struct Lines(Vec<Line>);
+
+impl AsRef<[u8]> for Lines {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+/// The same bytes at a multiple of 64 bytes in memory. Their number is one, too.
+fn aligned(bytes: Bytes) -> Bytes {
+    if bytes.as_ptr().addr().is_multiple_of(ALIGN) {
+        return bytes;
+    }
+    let mut lines = vec![Line([0; ALIGN]); bytes.len() / ALIGN];
+    bytemuck::cast_slice_mut(&mut lines).copy_from_slice(&bytes);
+    Bytes::from_owner(Lines(lines))
+}

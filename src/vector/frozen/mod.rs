@@ -1,0 +1,394 @@
+//! The index of a sealed segment: one immutable block of bytes, searched in place.
+//!
+//! [`FrozenIndex::build`] makes the block, [`FrozenIndex::open`] checks it and serves from it, be it in memory or
+//! mapped from a file ([`map`]). A segment file embeds the block at any multiple of 64 bytes:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use doppel::types::Embedding;
+//! use doppel::vector::VectorIndex as _;
+//! use doppel::vector::frozen::{BuildParams, FrozenIndex};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let rows = [Embedding::normalised(&[1.0, 0.0])?, Embedding::normalised(&[0.6, 0.8])?];
+//! let block: Vec<u8> = FrozenIndex::build(2, &rows, &BuildParams::default())?;
+//! let index = FrozenIndex::open(Bytes::from(block))?;
+//! let hits = index.search(&rows[1], 1, None)?;
+//! assert_eq!(hits[0].row, 1); // the position in `rows`
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A search walks the graph over 8-bit codes ([`quantise`](super::quantise)) and compares the best of what it meets
+//! once more with the originals, which are kept in half precision in the block's last part and may stay on disk. The
+//! similarities that it answers are off by 1e-4 at most, and by less than 1e-6 for vectors that are equal.
+
+mod beam;
+mod build;
+mod collapse;
+mod format;
+mod graph;
+mod map;
+mod search;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use half::f16;
+
+use super::distance::Kernels;
+use super::{Hit, MAX_ROWS, RowFilter, VectorError, VectorIndex};
+use crate::error::ErrorKind;
+use crate::types::{Embedding, Similarity};
+use beam::{Codes, Links};
+use format::{Block, Section};
+pub use map::{MapOptions, map};
+
+/// How the graph is built.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BuildParams {
+    /// Links of a node in the upper layers, twice as many in the lowest; 4 to 128.
+    pub links: usize,
+    /// Width of the search that finds a node's neighbours.
+    pub ef_construction: usize,
+    /// A neighbour is left out when another one is closer to it, by this factor of the squared distance, than the
+    /// node is. 1 is the rule of HNSW; more keeps more links.
+    pub diversity: f32,
+}
+
+impl Default for BuildParams {
+    fn default() -> Self {
+        Self {
+            links: 16,
+            ef_construction: 200,
+            diversity: 1.2,
+        }
+    }
+}
+
+/// How wide a search is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SearchParams {
+    /// Nodes that the search keeps in view: more find more and take longer. At least `k` in effect.
+    pub ef: usize,
+    /// How many of the best nodes, beyond `k`, are compared with the originals.
+    pub rerank: usize,
+}
+
+impl Default for SearchParams {
+    fn default() -> Self {
+        Self { ef: 96, rerank: 24 }
+    }
+}
+
+/// Why a block could not be built or opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrozenError {
+    /// A vector cannot be part of the index.
+    #[error(transparent)]
+    Vector(#[from] VectorError),
+    /// A parameter is out of range.
+    #[error("links must be 4 to 128, ef_construction 1 to 65536 and diversity 1 to 2")]
+    Params,
+    /// The block would not fit the format.
+    #[error("the index is too large for one block")]
+    TooLarge,
+    /// The block ends too early.
+    #[error("the index is cut off after {len} bytes")]
+    Truncated {
+        /// Length of what is there.
+        len: usize,
+    },
+    /// The block does not start with the magic number.
+    #[error("not a frozen index")]
+    NotAnIndex,
+    /// The block has another version than this program reads.
+    #[error(
+        "the index has format version {version}, this program reads version {}",
+        format::VERSION
+    )]
+    UnknownVersion {
+        /// Its version.
+        version: usize,
+    },
+    /// A checksum is wrong.
+    #[error("the index is damaged: checksum of its {part}")]
+    Damaged {
+        /// Which part.
+        part: &'static str,
+    },
+    /// Checksums are right, but the contents cannot be: the block was not written by [`FrozenIndex::build`].
+    #[error("the index is malformed: {what}")]
+    Malformed {
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+impl FrozenError {
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Vector(error) => error.kind(),
+            Self::Params | Self::TooLarge => ErrorKind::Invalid,
+            Self::Truncated { .. }
+            | Self::NotAnIndex
+            | Self::UnknownVersion { .. }
+            | Self::Damaged { .. }
+            | Self::Malformed { .. } => ErrorKind::Corrupt,
+        }
+    }
+}
+
+/// Sizes of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrozenStats {
+    /// Rows.
+    pub rows: usize,
+    /// Distinct vectors.
+    pub vectors: usize,
+    /// Nodes of the graph: vectors with distinct codes.
+    pub nodes: usize,
+    /// Nodes that the builder had to add a link to, because no path led there.
+    pub repaired: usize,
+    /// Bytes that every search touches: graph, codes and row numbers.
+    pub resident_bytes: usize,
+    /// Bytes of the originals, of which a search reads a few per query.
+    pub original_bytes: usize,
+}
+
+/// An immutable index over `rows.len()` vectors; a row is the position in the slice it was built from.
+pub struct FrozenIndex {
+    block: Block,
+    kernels: Kernels,
+    params: SearchParams,
+}
+
+impl FrozenIndex {
+    /// Builds the block of an index over vectors of `dim` components, on all threads of the current rayon pool. The
+    /// result depends on the arguments alone, not on the number of threads or the processor.
+    ///
+    /// # Errors
+    /// [`FrozenError::Vector`] for a vector of another dimension or too many rows, [`FrozenError::Params`].
+    pub fn build(dim: usize, rows: &[Embedding], params: &BuildParams) -> Result<Vec<u8>, FrozenError> {
+        if rows.len() > MAX_ROWS {
+            return Err(VectorError::TooManyRows.into());
+        }
+        if !(4..=128).contains(&params.links)
+            || !(1..=65_536).contains(&params.ef_construction)
+            || !(1.0..=2.0).contains(&params.diversity)
+        {
+            return Err(FrozenError::Params);
+        }
+        rows.iter().try_for_each(|row| VectorError::check_dim(dim, row))?;
+        build::build(dim, rows, params)
+    }
+
+    /// Opens a block that [`Self::build`] made, reading all of it once for its checksums.
+    ///
+    /// [`Bytes`] wraps a `Vec<u8>`, a part of a larger buffer, or a mapped file. A block that does not start at a
+    /// multiple of 64 bytes in memory is copied.
+    ///
+    /// # Errors
+    /// A variant of [`FrozenError`] with kind `corrupt`: any cut and any flipped bit is noticed.
+    pub fn open(block: Bytes) -> Result<Self, FrozenError> {
+        let block = Block::read(block)?;
+        let index = Self {
+            block,
+            kernels: Kernels::active(),
+            params: SearchParams::default(),
+        };
+        index.view().check()?;
+        Ok(index)
+    }
+
+    /// Sets how wide searches are that do not say so themselves.
+    #[must_use]
+    pub fn with_params(mut self, params: SearchParams) -> Self {
+        self.params = params;
+        self
+    }
+
+    /// Sets the kernels that searches compute with.
+    #[must_use]
+    pub fn with_kernels(mut self, kernels: Kernels) -> Self {
+        self.kernels = kernels;
+        self
+    }
+
+    /// Sizes.
+    #[must_use]
+    pub fn stats(&self) -> FrozenStats {
+        let shape = &self.block.shape;
+        FrozenStats {
+            rows: shape.rows,
+            vectors: shape.vectors,
+            nodes: shape.nodes,
+            repaired: shape.repaired,
+            resident_bytes: format::SECTIONS
+                .iter()
+                .filter(|&&section| section != Section::Originals)
+                .map(|&section| self.block.len_of(section))
+                .sum(),
+            original_bytes: self.block.len_of(Section::Originals),
+        }
+    }
+
+    /// [`VectorIndex::search`] with its own width, into a buffer that is cleared first.
+    ///
+    /// # Errors
+    /// [`VectorError::WrongDimension`].
+    pub fn search_into(
+        &self,
+        query: &Embedding,
+        k: usize,
+        params: SearchParams,
+        filter: Option<RowFilter<'_>>,
+        hits: &mut Vec<Hit>,
+    ) -> Result<(), VectorError> {
+        VectorError::check_dim(self.dim(), query)?;
+        self.view().search(query, k, params, filter, hits);
+        Ok(())
+    }
+
+    fn view(&self) -> View<'_> {
+        let (block, shape) = (&self.block, &self.block.shape);
+        let upper: &[u32] = block.section(Section::Upper);
+        let (members, upper_links) = upper.split_at(shape.levels.first().copied().unwrap_or(0));
+        View {
+            dim: shape.dim,
+            codes: Codes {
+                bytes: block.section(Section::Codes),
+                len: shape.code_len,
+                kernels: self.kernels,
+            },
+            base: Links {
+                targets: block.section(Section::Links),
+                degree: shape.degree,
+            },
+            levels: &shape.levels,
+            upper_degree: shape.upper_degree,
+            members,
+            upper_links,
+            vector_starts: block.section(Section::VectorStarts),
+            row_starts: block.section(Section::RowStarts),
+            rows: block.section(Section::Rows),
+            norms: block.section(Section::Norms),
+            originals: block.section(Section::Originals),
+            step: shape.step,
+            error: shape.error,
+        }
+    }
+}
+
+impl VectorIndex for FrozenIndex {
+    fn dim(&self) -> usize {
+        self.block.shape.dim
+    }
+
+    fn len(&self) -> usize {
+        self.block.shape.rows
+    }
+
+    fn search(
+        &self,
+        query: &Embedding,
+        k: usize,
+        filter: Option<RowFilter<'_>>,
+    ) -> Result<Vec<Hit>, VectorError> {
+        let mut hits = Vec::with_capacity(k.min(self.len()));
+        self.search_into(query, k, self.params, filter, &mut hits)?;
+        Ok(hits)
+    }
+
+    fn range(
+        &self,
+        query: &Embedding,
+        min: Similarity,
+        filter: Option<RowFilter<'_>>,
+    ) -> Result<Vec<Hit>, VectorError> {
+        VectorError::check_dim(self.dim(), query)?;
+        Ok(self.view().range(query, min, self.params.ef, filter))
+    }
+}
+
+impl std::fmt::Debug for FrozenIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrozenIndex")
+            .field("dim", &self.dim())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The block's parts as typed slices.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    dim: usize,
+    codes: Codes<'a>,
+    base: Links<'a>,
+    levels: &'a [usize],
+    upper_degree: usize,
+    members: &'a [u32],
+    upper_links: &'a [u32],
+    vector_starts: &'a [u32],
+    row_starts: &'a [u32],
+    rows: &'a [u32],
+    norms: &'a [f32],
+    originals: &'a [f16],
+    step: f32,
+    error: f32,
+}
+
+impl View<'_> {
+    /// Checks that every number that is used as a position is one, so that no search can run out of bounds.
+    fn check(&self) -> Result<(), FrozenError> {
+        let expect = |good: bool, what: &'static str| {
+            if good {
+                Ok(())
+            } else {
+                Err(FrozenError::Malformed { what })
+            }
+        };
+        let nodes = self.vector_starts.len() - 1;
+        expect(
+            self.codes.len == super::quantise::code_len(self.dim),
+            "length of a code",
+        )?;
+        expect(
+            self.codes.len > 0 && self.base.degree > 0 && self.upper_degree > 0,
+            "sizes",
+        )?;
+        expect(self.step.is_finite() && self.step > 0.0, "step")?;
+        expect(self.error.is_finite() && self.error >= 0.0, "error")?;
+        let below = |numbers: &[u32], end: usize| numbers.iter().all(|&n| (n as usize) < end);
+        expect(below(self.base.targets, nodes), "links")?;
+        expect(below(self.members, nodes), "upper layers")?;
+        let mut rest = self.upper_links;
+        let mut size_below = nodes;
+        for &size in self.levels {
+            expect(0 < size && size <= size_below, "sizes of upper layers")?;
+            let (layer, others) = rest.split_at(size * self.upper_degree);
+            expect(below(layer, size), "links of an upper layer")?;
+            (rest, size_below) = (others, size);
+        }
+        let partition = |starts: &[u32], end: usize| {
+            starts.first() == Some(&0)
+                && starts.last().is_some_and(|&last| last as usize == end)
+                && starts.windows(2).all(|pair| pair[0] < pair[1])
+        };
+        expect(
+            partition(self.vector_starts, self.norms.len()),
+            "vectors of nodes",
+        )?;
+        expect(partition(self.row_starts, self.rows.len()), "rows of vectors")?;
+        let mut seen = vec![false; self.rows.len()];
+        let distinct = self.rows.iter().all(|&row| {
+            seen.get_mut(row as usize)
+                .is_some_and(|seen| !std::mem::replace(seen, true))
+        });
+        expect(distinct, "rows")?;
+        expect(self.norms.iter().all(|norm| norm.is_finite()), "norms")
+    }
+}
