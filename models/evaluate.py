@@ -28,7 +28,8 @@ from metrics import figures, interval, muap_interval
 from network import ARCHS, forward_folded
 from pool import load as load_pool
 
-BETAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+BETAS = (0.0, 0.5, 1.0, 1.5, 1.75, 2.0, 2.5)
+MILD_FLOOR = 0.995  # muAP of mild edits that normalisation must keep
 TOP_KS = (1, 3, 5, 10)
 NO_MATCH = ("no_match", "same_goods", "disjoint", "same_form")
 
@@ -91,14 +92,17 @@ def report(ev, scores, rng, intervals=True):
 
 
 def choose_normalisation(ev, sim, q, bank):
-    """top-k and beta with the best muAP on half A, and the table of all that were tried."""
+    """top-k and beta with the best muAP on half A that keep mild edits, and all that were tried."""
     sel = ev.main & ev.half_a
-    table = {}
+    mild = ev.half_a & ((ev.group == "mild") | (ev.truth < 0))
+    table, allowed = {}, []
     for k in TOP_KS:
-        mean = background.indistinct(q[sel], bank, k)[:, None]
+        mean = background.indistinct(q, bank, k)[:, None]
         for b in BETAS:
-            table[k, b] = figures(sim[sel] - b * mean, ev.truth[sel])["muap"]
-    best = max(table, key=table.get)
+            table[k, b] = figures(sim[sel] - b * mean[sel], ev.truth[sel])["muap"]
+            if figures(sim[mild] - b * mean[mild], ev.truth[mild])["muap"] >= MILD_FLOOR or b == 0.0:
+                allowed.append((k, b))
+    best = max(allowed, key=table.get)
     return best, {f"k {k}, beta {b}": round(v, 4) for (k, b), v in table.items()}
 
 
