@@ -173,7 +173,7 @@ impl Default for Limits {
             max_file_bytes: 256 << 20,
             max_request_bytes: 1 << 30,
             max_files: 1000,
-            request_timeout: Duration::from_secs(120),
+            request_timeout: Duration::from_secs(600),
             shutdown_timeout: Duration::from_secs(20),
             max_k: 1000,
         }

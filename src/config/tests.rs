@@ -10,7 +10,7 @@ fn load(file: &str) -> Result<Config, ConfigError> {
 #[test]
 fn defaults_round_trip_through_toml() {
     let text = Config::default().to_toml().expect("plain values");
-    assert!(text.contains("request_timeout = \"2m\""), "{text}");
+    assert!(text.contains("request_timeout = \"10m\""), "{text}");
     assert_eq!(load(&text), Ok(Config::default()));
 }
 

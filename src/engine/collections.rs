@@ -124,6 +124,7 @@ impl Engine {
         name: &CollectionName,
         options: CollectionOptions,
     ) -> Result<(CollectionInfo, bool), EngineError> {
+        let _turn = self.opening.acquire().await.map_err(|_| EngineError::Stopping)?;
         let there = self.opened(name).ok();
         let defaults = &self.config.collections;
         let (shards, keep) = there
@@ -150,12 +151,18 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoCollection`].
     pub async fn delete_collection(self: &Arc<Self>, name: &CollectionName) -> Result<(), EngineError> {
-        let collection = self.opened(name)?;
-        self.open.write().remove(name);
-        for shard in collection.shards() {
-            shard.close().await;
+        {
+            let _turn = self.opening.acquire().await.map_err(|_| EngineError::Stopping)?;
+            let closing = self.open.write().remove(name);
+            for shard in closing.iter().flat_map(|collection| collection.shards()) {
+                shard.close().await;
+            }
+            // One whose removal was cut short is not open, and listed still: the removal goes on.
+            let was_listed = self.catalogue.delete(&self.stores, &self.node, name).await?;
+            if closing.is_none() && !was_listed {
+                return Err(EngineError::NoCollection { name: name.clone() });
+            }
         }
-        self.catalogue.delete(&self.stores, &self.node, name).await?;
         if *name == CollectionName::default_collection() {
             self.create_collection(name, CollectionOptions::default()).await?;
         }
@@ -163,7 +170,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Opens the shards of a collection, unless it is open.
+    /// Opens the shards of a collection, unless it is open. One call at a time: once the engine is shared, the caller holds
+    /// the permit of `opening`.
     pub(super) async fn open_collection(&self, spec: CollectionSpec) -> Result<Arc<Collection>, EngineError> {
         if let Ok(open) = self.opened(&spec.name) {
             return Ok(open);
@@ -175,11 +183,6 @@ impl Engine {
                 here: short(self.model),
                 name: spec.name,
             });
-        }
-        // Two requests may create one collection at the same time: the second waits and finds it open.
-        let _turn = self.opening.acquire().await.map_err(|_| EngineError::Stopping)?;
-        if let Ok(open) = self.opened(&spec.name) {
-            return Ok(open);
         }
         let open = (0..spec.shards).map(|number| {
             let stores = self.stores.clone();

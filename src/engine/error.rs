@@ -20,7 +20,8 @@ pub enum EngineError {
     },
     /// The collection was made by another model: its embeddings cannot be compared with new ones.
     #[error(
-        "collection {name} was made with model {stored}, this doppel has {here}: re-embed it, or use the older version"
+        "collection {name} was made with model {stored}, this doppel has {here}, and their vectors cannot be compared: \
+         choose another data folder and import its images there, or use the doppel that made it"
     )]
     OtherModel {
         /// The collection.

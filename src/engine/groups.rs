@@ -14,7 +14,7 @@ use crate::dedup::{self, Candidate, Edge, KeepPolicy};
 use crate::types::{CollectionName, ImageId, ImagePair, ImageRecord, MatchClass, Verdict};
 
 /// Images whose matches the `dedup` job looks for at the same time.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 /// Images listed at a time by jobs.
 const LISTED: usize = 500;
 /// Objects that no image needs are removed when they are this old.

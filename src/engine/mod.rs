@@ -60,7 +60,7 @@ pub struct Engine {
     /// Place in the cluster; none on a single node.
     seat: Mutex<Option<Seat>>,
     open: RwLock<HashMap<CollectionName, Arc<Collection>>>,
-    /// One permit: shards of a collection are opened once.
+    /// One permit: collections are opened and removed one at a time, or a shard would fence itself.
     opening: Semaphore,
     jobs: Jobs,
     /// Bounds the work that computes: one permit a core.

@@ -361,6 +361,12 @@ async fn collections_are_made_filled_and_removed() {
         StatusCode::CREATED
     );
     assert_eq!(service.read("/v1/collections/family").await["images"], 0);
+    let emptied = service.delete("/v1/collections/default").await;
+    assert_eq!(emptied.status(), StatusCode::NO_CONTENT);
+    assert_eq!(service.read("/v1/collections/default").await["images"], 0);
+    service.created("back.jpg", files[0].clone()).await;
+    let nowhere = service.delete("/v1/collections/nowhere").await;
+    problem(nowhere, StatusCode::NOT_FOUND, "not_found").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
