@@ -33,10 +33,8 @@ fn recall(index: &FrozenIndex, rows: &[Embedding], queries: &[Embedding], k: usi
         index
             .search_into(query, k, params, None, &mut hits)
             .expect("the right dimension");
-        found += hits
-            .iter()
-            .filter(|hit| hit.similarity.get() >= worst - 1e-5)
-            .count();
+        let exact = |hit: &Hit| rows[hit.row as usize].similarity(query).get();
+        found += hits.iter().filter(|hit| exact(hit) >= worst - 1e-6).count();
     }
     found as f64 / (queries.len() * k) as f64
 }
