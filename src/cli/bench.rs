@@ -11,6 +11,10 @@ use super::{Context, Exit};
 
 /// Flags of `doppel bench`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  doppel bench accuracy ~/Pictures                    how well edited copies of your own images are found
+  doppel bench index --base b.npy --queries q.npy     recall and speed of the vector index")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Bench,

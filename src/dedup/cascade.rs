@@ -19,6 +19,8 @@ pub struct Cascade {
 const WHOLE_AGREEMENT: f32 = 0.97;
 /// Share of either image that a whole frame must show.
 const WHOLE_OVERLAP: f32 = 0.97;
+/// Agreement below which a warp proves nothing: two pictures in equal frames agree in the frame and nowhere else.
+const LEAST_AGREEMENT: f32 = 0.35;
 /// Agreement that text-like images need.
 const TEXT_AGREEMENT: f32 = 0.985;
 
@@ -164,7 +166,7 @@ impl Cascade {
                 held_back: None,
             },
         };
-        if probability < self.calibration.min_probability {
+        if probability < self.calibration.min_probability || alignment.agreement() < LEAST_AGREEMENT {
             found.hold_back(Gate::NoWarp);
         } else if verification.text_like && alignment.agreement() < TEXT_AGREEMENT {
             found.hold_back(Gate::TextLike);
@@ -190,7 +192,7 @@ impl Match {
     fn hold_back(&mut self, gate: Gate) {
         self.class = MatchClass::Similar;
         self.evidence.held_back = Some(gate);
-        if matches!(gate, Gate::TextLike | Gate::Burst) {
+        if matches!(gate, Gate::TextLike | Gate::Burst | Gate::NoWarp) {
             self.probability = self.probability.min(0.5);
         }
     }

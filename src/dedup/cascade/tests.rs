@@ -241,3 +241,22 @@ fn a_match_turns_round_with_its_transform() {
     assert_eq!(back.evidence.overlap_a, Some(0.25));
     assert_eq!(back.overlap, found.overlap);
 }
+
+/// Two pictures in equal white frames: the frames align to the pixel, the pictures do not.
+#[test]
+fn a_shared_frame_is_no_copy() {
+    let framed = Alignment {
+        agreeing: 66,
+        disagreeing: 228,
+        correlation: 0.979,
+        displacement: 0.38,
+        inliers: 0,
+        ..perfect()
+    };
+    let found = judge(&print(1), &print(2), &verification(framed)).expect("a look-alike");
+    assert_eq!(
+        (found.class, found.evidence.held_back),
+        (MatchClass::Similar, Some(Gate::NoWarp))
+    );
+    assert!(found.probability <= 0.5, "{}", found.probability);
+}
