@@ -14,6 +14,10 @@ use crate::shard::fsck::{Finding, Repair, Report, Severity, Target, fsck};
 /// Run it while no doppel serves from the stores. Exits with 1 when something is wrong that was not repaired; objects that
 /// nothing needs are reported and are no fault.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  doppel fsck                                     check the default data folder
+  doppel fsck --data-dir /srv/doppel --repair     and mend what can be mended")]
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) store: StoreFlags,
