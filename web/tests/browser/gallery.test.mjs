@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { png, scene, shrink } from './images.mjs';
-import { drop, fitsPhone, isAccessible, settled, until } from './page.mjs';
+import { drop, fitsPhone, isAccessible, PATIENCE, settled, until } from './page.mjs';
 import { startBrowser, startService } from './service.mjs';
 
 /** @typedef {import('playwright-core').Page} Page */
@@ -30,7 +30,7 @@ const STORED = SCENES.length + 2;
 
 const API = '/v1/collections/default';
 
-test('the gallery', { timeout: 400_000 }, async (t) => {
+test('the gallery', { timeout: 1_200_000 }, async (t) => {
   const service = await startService();
   t.after(service.stop);
   const browser = await startBrowser();
@@ -44,7 +44,7 @@ test('the gallery', { timeout: 400_000 }, async (t) => {
     if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text());
   });
   page.on('pageerror', (error) => complaints.push(String(error.stack)));
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(PATIENCE);
 
   /** @param {string} path */
   const get = async (path) => {
@@ -81,9 +81,9 @@ test('the gallery', { timeout: 400_000 }, async (t) => {
     await page.goto(`${address}/`);
     // One after the other where the verdict depends on what is there already.
     await page.setInputFiles('input[name=upload]', SCENES);
-    await page.getByText(`${SCENES.length} files checked`).waitFor({ timeout: 120_000 });
+    await page.getByText(`${SCENES.length} files checked`).waitFor();
     await page.setInputFiles('input[name=upload]', [SAME_PIXELS, SMALLER, BROKEN, CUT]);
-    await page.getByText(`${SCENES.length + 4} files checked`).waitFor({ timeout: 60_000 });
+    await page.getByText(`${SCENES.length + 4} files checked`).waitFor();
 
     const tray = page.getByRole('region', { name: 'Uploads' });
     await tray.getByRole('button', { name: 'New' }).click();
@@ -188,7 +188,7 @@ test('the gallery', { timeout: 400_000 }, async (t) => {
   await step('a group is resolved by keyboard, after a confirmation', async () => {
     await page.getByRole('link', { name: 'Duplicates', exact: true }).click();
     const cards = page.locator('article');
-    await until('both groups', async () => (await cards.count()) === 2 && (await page.locator('#checked').count()) === 0, 60_000);
+    await until('both groups', async () => (await cards.count()) === 2 && (await page.locator('#checked').count()) === 0);
     await isAccessible(page, 'the groups page');
     await fitsPhone(page, 'the groups page');
 
@@ -342,7 +342,7 @@ async function scrollsThroughMany(page, address) {
     await settled(page);
     most = Math.max(most, await page.locator('.tile').count());
     return (await page.getByRole('link', { name: `many-${many - 1}.png` }).count()) === 1;
-  }, 90_000);
+  });
   assert.ok(most < 250, `${most} tiles at a time`);
   const real = await height();
   assert.ok(Math.abs(guessed - real) / real < 0.1, `the scroll bar was off: ${guessed} for ${real}`);

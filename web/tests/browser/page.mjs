@@ -11,6 +11,9 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 /** Rules of WCAG 2.2 at level AA, and axe's best practices. */
 const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 
+/** How long anything may take, in milliseconds: far more than it needs, because other work may share the machine. */
+export const PATIENCE = 120_000;
+
 /**
  * Runs axe-core in both colour schemes and fails on any violation.
  * @param {Page} page
@@ -89,15 +92,14 @@ export async function settled(page) {
  * @template T
  * @param {string} what
  * @param {() => Promise<T>} check
- * @param {number} [limit] milliseconds
  * @returns {Promise<T>}
  */
-export async function until(what, check, limit = 30_000) {
-  const deadline = Date.now() + limit;
+export async function until(what, check) {
+  const deadline = Date.now() + PATIENCE;
   for (;;) {
     const answer = await check();
     if (answer) return answer;
-    assert.ok(Date.now() < deadline, `${what}: not within ${limit / 1000} s`);
+    assert.ok(Date.now() < deadline, `${what}: not within ${PATIENCE / 1000} s`);
     await new Promise((next) => setTimeout(next, 100));
   }
 }
