@@ -206,7 +206,7 @@ impl Layer<'_> {
 const UPPER_WIDTH: usize = 8;
 
 /// Beam width in the layers above that one.
-const TOP_WIDTH: usize = 2;
+const TOP_WIDTH: usize = 4;
 
 /// Fills `scratch.beam` with the `width` best positions of the lowest layer that best-first search meets, starting in
 /// the highest one. `layers` are highest first; a layer's positions are the first of those of the layer below, and
