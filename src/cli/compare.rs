@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use super::matching::MatchJson;
 use super::{Context, Exit, print};
-use crate::dedup::{Calibration, Cascade, Match};
+use crate::dedup::{Calibration, Cascade, Gate, Match};
 use crate::types::MatchClass;
-use crate::vision::verify::{Features, verify};
-use crate::vision::{self, Analyser, Analysis, DecodeLimits};
+use crate::vision::verify::{Features, close_up, verify};
+use crate::vision::{self, Analyser, Analysis, DecodeLimits, RgbImage};
 
 /// Compare two images: class, probability, evidence, and the transform that leads from the first to the second
 #[derive(Debug, clap::Args)]
@@ -58,18 +58,30 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         max_side: limits.max_side_pixels,
         max_file_bytes: limits.max_file_bytes,
     };
-    let analyser = Analyser::new(vision::builtin()?, limits);
+    let analyser = Analyser::new(vision::builtin()?, limits.clone());
     let (a, b) = (read(&args.a, &analyser)?, read(&args.b, &analyser)?);
     let cascade = Cascade::new(Calibration::default());
-    let verification = cascade
-        .is_verifiable(&a.fingerprint, &b.fingerprint)
-        .then(|| verify(&Features::extract(&a.preview), &Features::extract(&b.preview)));
-    let found = cascade.judge(
-        &a.fingerprint,
-        &a.pdq_variants,
-        &b.fingerprint,
-        verification.as_ref(),
+    let judge = |previews: Option<(&RgbImage, &RgbImage)>| {
+        let verification = previews.map(|(x, y)| verify(&Features::extract(x), &Features::extract(y)));
+        cascade.judge(
+            &a.fingerprint,
+            &a.pdq_variants,
+            &b.fingerprint,
+            verification.as_ref(),
+        )
+    };
+    let mut found = judge(
+        cascade
+            .is_verifiable(&a.fingerprint, &b.fingerprint)
+            .then_some((&a.preview, &b.preview)),
     );
+    if found
+        .as_ref()
+        .is_some_and(|m| m.evidence.held_back == Some(Gate::TooSmall))
+    {
+        let closer = |path: &Path| anyhow::Ok(close_up(&vision::decode(&fs::read(path)?, &limits)?.pixels));
+        found = judge(Some((&closer(&args.a)?, &closer(&args.b)?)));
+    }
     print(&match args.format {
         Format::Text => text(found.as_ref()),
         Format::Json => {

@@ -26,15 +26,18 @@ pub struct Calibration {
 pub const ALIGNMENT_FEATURES: usize = 8;
 
 impl Default for Calibration {
-    /// Fitted by hand on pairs of pictures made in code until the fit on photographs replaces them.
+    /// The model of a verified pair was fitted (logistic, L2 of 1 on standardised features) to 510 attacked copies of 17
+    /// kinds and 9,165 pairs of different photographs, 6,665 of them of one product each, of which a warp was found for
+    /// 995. At a probability of 0.8 it keeps 505 of the copies and none of the others; the most probable wrong pair has
+    /// 0.61. The thresholds of retrieval and the model of an unverified pair were set by hand.
     fn default() -> Self {
         Self {
             min_similarity: 0.45,
             pdq_radius: 62,
             min_pdq_quality: 50,
             min_side: 32,
-            min_probability: 0.9,
-            alignment: [-12.0, 1.5, 10.0, 6.0, 2.0, -2.0, 0.0, 0.0],
+            min_probability: 0.8,
+            alignment: [-5.346, 0.457, 6.298, 1.541, 3.139, -9.779, 0.0, 0.0],
             retrieval: [-7.0, 6.0, 4.0],
         }
     }

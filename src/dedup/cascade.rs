@@ -7,7 +7,7 @@ use super::calibration::Calibration;
 use super::{Evidence, Gate, Match};
 use crate::types::{ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage};
 use crate::vision::thumbnail::THUMBNAIL_SIDE;
-use crate::vision::verify::{Alignment, Verification};
+use crate::vision::verify::{Alignment, CLOSE_UP_SIDE, Verification};
 
 /// Decides about pairs. Plain data; cheap to make.
 #[derive(Debug, Clone, Default)]
@@ -192,7 +192,7 @@ impl Match {
     fn hold_back(&mut self, gate: Gate) {
         self.class = MatchClass::Similar;
         self.evidence.held_back = Some(gate);
-        if matches!(gate, Gate::TextLike | Gate::Burst | Gate::NoWarp) {
+        if matches!(gate, Gate::TextLike | Gate::TooSmall | Gate::Burst | Gate::NoWarp) {
             self.probability = self.probability.min(0.5);
         }
     }
@@ -217,6 +217,12 @@ fn is_whole_frame(alignment: &Alignment) -> bool {
         && alignment.distortion <= 1.1
         && !toned
         && alignment.agreement() >= WHOLE_AGREEMENT
+}
+
+/// Whether previews of this side show the images about as large as they are, or as large as a close-up.
+fn is_readable(a: &Fingerprint, b: &Fingerprint, side: u32) -> bool {
+    let long = |image: &Fingerprint| image.width.max(image.height);
+    side * 5 / 4 >= long(a).min(long(b)).min(CLOSE_UP_SIDE)
 }
 
 /// Same camera, and the shutter fell at another time.

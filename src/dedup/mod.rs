@@ -69,6 +69,8 @@ pub enum Gate {
     Featureless,
     /// Text-like images have to agree in every tile: two fillings of one form are not copies.
     TextLike,
+    /// Text-like images were compared by thumbnails that are too small to read.
+    TooSmall,
     /// Same camera, another moment: a burst.
     Burst,
     /// Verification did not run.
@@ -84,6 +86,7 @@ impl Gate {
         match self {
             Self::Featureless => "too little in the image to tell copies by looks",
             Self::TextLike => "text differs in places: perhaps another filling of one form",
+            Self::TooSmall => "text that is too small to compare in the thumbnails",
             Self::Burst => "same camera at another moment",
             Self::Unverified => "not verified",
             Self::NoWarp => "no single warp explains both images",

@@ -49,6 +49,7 @@ fn verification(alignment: Alignment) -> Verification {
         alignment: Some(alignment),
         text_like: false,
         featureless: false,
+        side: 640,
     }
 }
 
@@ -171,6 +172,35 @@ fn two_fillings_of_one_form_are_similar() {
     assert_eq!(
         (found.class, found.evidence.held_back),
         (MatchClass::Similar, Some(Gate::TextLike))
+    );
+}
+
+#[test]
+fn text_that_is_too_small_to_read_proves_nothing() {
+    let (a, b) = (print(1), print(2));
+    let seen = |text_like, side| Verification {
+        text_like,
+        side,
+        ..verification(perfect())
+    };
+    let found = judge(&a, &b, &seen(true, 400)).expect("alike");
+    assert_eq!(
+        (found.class, found.evidence.held_back),
+        (MatchClass::Similar, Some(Gate::TooSmall))
+    );
+    assert_eq!(
+        judge(&a, &b, &seen(false, 400)).map(|m| m.class),
+        Some(MatchClass::NearIdentical)
+    );
+    let large = |number| Fingerprint {
+        width: 9000,
+        ..print(number)
+    };
+    let found = judge(&large(1), &large(2), &seen(true, 1600));
+    assert_eq!(
+        found.map(|m| m.class),
+        Some(MatchClass::NearIdentical),
+        "a close-up is enough"
     );
 }
 

@@ -1,6 +1,7 @@
 //! From contents to matches: candidates, verification, and the further pairs that groups need.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,14 +12,14 @@ use super::cache::Cache;
 use super::intake::Known;
 use super::{Phase, Progress, ScanError};
 use crate::dedup::retrieval::{Candidates, PdqSet, pdq_join};
-use crate::dedup::{self, Cascade, Edge, Match};
+use crate::dedup::{self, Cascade, Edge, Gate, Match};
 use crate::types::{Embedding, MatchClass, Similarity};
 use crate::vector::join;
-use crate::vision::thumbnail;
-use crate::vision::verify::{Features, verify};
+use crate::vision::verify::{Features, Verification, close_up, verify};
+use crate::vision::{DecodeLimits, decode, thumbnail};
 
 /// Nearest images of each that are verified, by either measure.
-const NEIGHBOURS: usize = 24;
+const NEIGHBOURS: usize = 16;
 /// Probability from which a pair that is merely similar is worth showing.
 const LIKELY_SIMILAR: f32 = 0.3;
 /// Features kept in memory, about 200 kB each.
@@ -29,11 +30,19 @@ const ROUNDS: usize = 4;
 /// Pairs that were judged; `a < b` are positions among the contents.
 pub(super) type Matches = BTreeMap<(u32, u32), Match>;
 
+/// A content, and a file that has it.
+#[derive(Clone, Copy)]
+pub(super) struct Content<'a> {
+    pub(super) known: &'a Known,
+    pub(super) path: &'a Path,
+}
+
 /// Compares contents of different pixels.
 pub(super) struct Comparer<'a> {
-    pub(super) contents: &'a [&'a Known],
+    pub(super) contents: &'a [Content<'a>],
     pub(super) cascade: &'a Cascade,
     pub(super) cache: &'a Cache,
+    pub(super) limits: &'a DecodeLimits,
     pub(super) progress: &'a (dyn Fn(Progress) + Sync),
     features: Mutex<Recent>,
     verified: AtomicU64,
@@ -41,15 +50,17 @@ pub(super) struct Comparer<'a> {
 
 impl<'a> Comparer<'a> {
     pub(super) fn new(
-        contents: &'a [&'a Known],
+        contents: &'a [Content<'a>],
         cascade: &'a Cascade,
         cache: &'a Cache,
+        limits: &'a DecodeLimits,
         progress: &'a (dyn Fn(Progress) + Sync),
     ) -> Self {
         Self {
             contents,
             cascade,
             cache,
+            limits,
             progress,
             features: Mutex::default(),
             verified: AtomicU64::new(0),
@@ -89,7 +100,7 @@ impl<'a> Comparer<'a> {
         let embeddings: Vec<Embedding> = self
             .contents
             .iter()
-            .map(|known| known.fingerprint.embedding.clone())
+            .map(|content| content.known.fingerprint.embedding.clone())
             .collect();
         join::self_join_each(
             &embeddings,
@@ -110,9 +121,9 @@ impl<'a> Comparer<'a> {
         let hashes: Vec<PdqSet> = self
             .contents
             .iter()
-            .map(|known| PdqSet {
-                variants: known.variants,
-                quality: known.fingerprint.pdq_quality,
+            .map(|content| PdqSet {
+                variants: content.known.variants,
+                quality: content.known.fingerprint.pdq_quality,
             })
             .collect();
         pdq_join(
@@ -152,16 +163,36 @@ impl<'a> Comparer<'a> {
     }
 
     fn judge_one(&self, a: u32, b: u32) -> Result<Option<Match>, ScanError> {
-        let (x, y) = (self.contents[a as usize], self.contents[b as usize]);
+        let (x, y) = (self.contents[a as usize].known, self.contents[b as usize].known);
         let verification = if self.cascade.is_verifiable(&x.fingerprint, &y.fingerprint) {
             self.verified.fetch_add(1, Ordering::Relaxed);
             Some(verify(&*self.features(a)?, &*self.features(b)?))
         } else {
             None
         };
-        Ok(self
-            .cascade
-            .judge(&x.fingerprint, &x.variants, &y.fingerprint, verification.as_ref()))
+        let judge = |verification: Option<&Verification>| {
+            self.cascade
+                .judge(&x.fingerprint, &x.variants, &y.fingerprint, verification)
+        };
+        let found = judge(verification.as_ref());
+        let is_too_small = |m: &Match| m.evidence.held_back == Some(Gate::TooSmall);
+        if found.as_ref().is_some_and(is_too_small)
+            && let Some(closer) = self.closer(a, b)
+        {
+            // A thumbnail cannot tell a 3 from an 8: the files can.
+            return Ok(judge(Some(&closer)));
+        }
+        Ok(found)
+    }
+
+    /// Verification on the files themselves; `None` when they cannot be read again.
+    fn closer(&self, a: u32, b: u32) -> Option<Verification> {
+        let features = |index: u32| {
+            let bytes = std::fs::read(self.contents[index as usize].path).ok()?;
+            let decoded = decode(&bytes, self.limits).ok()?;
+            Some(Features::extract(&close_up(&decoded.pixels)))
+        };
+        Some(verify(&features(a)?, &features(b)?))
     }
 
     /// Features from the thumbnail, or from memory.
@@ -169,7 +200,7 @@ impl<'a> Comparer<'a> {
         if let Some(features) = self.features.lock().get(index) {
             return Ok(features);
         }
-        let content = self.contents[index as usize].fingerprint.content_hash;
+        let content = self.contents[index as usize].known.fingerprint.content_hash;
         let missing = || ScanError::Thumbnail {
             content: content.to_string(),
         };

@@ -28,7 +28,7 @@ use crate::vision::{Analyser, DecodeLimits, Embedder};
 pub use cache::CacheError;
 
 use cache::Cache;
-use comparing::{Comparer, Matches};
+use comparing::{Comparer, Content, Matches};
 use intake::{Intake, Known};
 use walk::Found;
 
@@ -258,12 +258,15 @@ pub fn scan(
         let started = Instant::now();
         let sorted = Sorted::of(&walk.files, &intake, &options.keep);
         let cascade = Cascade::new(options.calibration.clone());
-        let known: Vec<&Known> = sorted
+        let contents: Vec<Content<'_>> = sorted
             .classes
             .iter()
-            .map(|class| &intake.contents[class.content])
+            .map(|class| Content {
+                known: &intake.contents[class.content],
+                path: &walk.files[sorted.images[class.images[0]]].path,
+            })
             .collect();
-        let comparer = Comparer::new(&known, &cascade, &cache, progress);
+        let comparer = Comparer::new(&contents, &cascade, &cache, &options.limits, progress);
         let candidates: Vec<dedup::Candidate> = sorted.classes.iter().map(|c| c.best.clone()).collect();
         let matches = comparer.matches(&candidates, options.level, &options.keep)?;
         let groups = dedup::group(

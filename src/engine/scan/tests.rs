@@ -252,6 +252,47 @@ fn bad_files_are_named_with_a_reason_and_do_not_end_the_scan() {
     }
 }
 
+/// A page of small letters on white, 1240 × 1754; `filling` decides one line of it.
+fn page(filling: u64) -> RgbImage {
+    let (width, height) = (1240, 1754);
+    let mut bytes = vec![255; (width * height * 3) as usize];
+    let mut state = 77u64;
+    let mut free = filling;
+    let dice = |state: &mut u64| {
+        *state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        *state >> 33
+    };
+    for line in 0..52u32 {
+        for column in 0..70u32 {
+            let in_filling = line == 30 && (40..46).contains(&column);
+            let letter = dice(if in_filling { &mut free } else { &mut state });
+            let is_gap = !in_filling && letter >> 20 & 7 == 0;
+            for cell in (0..15u32).filter(|cell| !is_gap && letter >> cell & 1 == 1) {
+                for dot in 0..16 {
+                    let x = 90 + column * 15 + cell % 3 * 4 + dot % 4;
+                    let y = 90 + line * 30 + cell / 3 * 4 + dot / 4;
+                    let at = ((y * width + x) * 3) as usize;
+                    bytes[at..at + 3].fill(20);
+                }
+            }
+        }
+    }
+    RgbImage::from_raw(width, height, bytes).expect("three bytes a pixel")
+}
+
+#[test]
+fn pages_that_differ_in_a_few_letters_are_no_copies() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, bytes: Vec<u8>| fs::write(folder.path().join(name), bytes).expect("written");
+    write("first.ppm", ppm(&page(1)));
+    write("second.ppm", ppm(&page(2)));
+    write("first again.jpg", jpeg(&page(1)));
+    let report = run(&options(folder.path()));
+    assert_eq!(groups(&report), [["first.ppm", "first again.jpg near_identical"]]);
+}
+
 #[test]
 fn references_stay_and_excluded_files_are_not_seen() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -51,6 +51,7 @@ pub fn verify(a: &Features, b: &Features) -> Verification {
         alignment: best.map(|candidate| candidate.alignment(a, b)),
         text_like: texture_a.is_text_like() || texture_b.is_text_like(),
         featureless: texture_a.is_featureless() || texture_b.is_featureless(),
+        side: a.width.max(a.height).min(b.width.max(b.height)),
     }
 }
 
@@ -62,6 +63,8 @@ struct Candidate {
     tiles: Vec<Tile>,
     /// Pixels of A's preview per pixel of the plane the tiles were measured on.
     unit: f64,
+    /// Pixels of the finest plane that could be compared, per pixel of the plane that was.
+    grain: f64,
     tone: (f32, f32),
     agreeing: usize,
     disagreeing: usize,
@@ -119,7 +122,7 @@ impl Candidate {
             return None;
         }
         // Smooth images have nothing to say at the finest level: measure on larger tiles.
-        let mut measured: Option<(usize, Vec<Tile>, &Plane)> = None;
+        let mut measured: Option<(usize, Vec<Tile>, &Plane, usize)> = None;
         for step in 0..=3 {
             let (Some(target), Some(source)) = (a.luma.get(level_a + step), b.luma.get(level_b + step))
             else {
@@ -129,17 +132,23 @@ impl Candidate {
             let tiles = measure(target, source, &local, TILE);
             let textured = textured(&tiles).count();
             if measured.as_ref().is_none_or(|(most, ..)| textured > *most) {
-                measured = Some((textured, tiles, target));
+                measured = Some((textured, tiles, target, step));
             }
             if textured >= ENOUGH {
                 break;
             }
         }
-        let (_, tiles, target) = measured?;
-        Self::weigh(map, inliers, tiles, target, a)
+        let (_, tiles, target, step) = measured?;
+        Self::weigh(
+            map,
+            inliers,
+            tiles,
+            f64::from(a.width) / target.width as f64,
+            step,
+        )
     }
 
-    fn weigh(map: Affine, inliers: usize, tiles: Vec<Tile>, target: &Plane, a: &Features) -> Option<Self> {
+    fn weigh(map: Affine, inliers: usize, tiles: Vec<Tile>, unit: f64, step: usize) -> Option<Self> {
         if tiles.is_empty() {
             return None;
         }
@@ -147,7 +156,8 @@ impl Candidate {
         let count = |verdict| tiles.iter().filter(|t| judge(t, tone) == verdict).count();
         let (agreeing, disagreeing) = (count(Verdict::Agrees), count(Verdict::Disagrees));
         Some(Self {
-            unit: f64::from(a.width) / target.width as f64,
+            unit,
+            grain: f64::from(1u32 << step),
             map,
             inliers,
             tone,
@@ -177,7 +187,7 @@ impl Candidate {
         let mut moved: Vec<f64> = agreeing
             .iter()
             .filter_map(|t| t.displacement())
-            .map(|[x, y]| x.hypot(y) * self.unit)
+            .map(|[x, y]| x.hypot(y) * self.grain)
             .collect();
         moved.sort_by(f64::total_cmp);
         let square = moved.iter().map(|d| d * d).sum::<f64>() / moved.len().max(1) as f64;

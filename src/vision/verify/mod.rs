@@ -28,6 +28,8 @@ pub use judge::verify;
 
 /// About how many keypoints describe an image.
 const KEYPOINTS: usize = 500;
+/// Longest side of a close-up, in pixels: letters of a page can be told apart.
+pub const CLOSE_UP_SIDE: u32 = 1600;
 /// Planes stop halving below this side.
 const SMALLEST_SIDE: usize = 16;
 
@@ -131,6 +133,12 @@ impl Features {
     }
 }
 
+/// A preview of up to [`CLOSE_UP_SIDE`] a side, for text-like images: there the fillings of a form can be told apart.
+#[must_use]
+pub fn close_up(image: &RgbImage) -> RgbImage {
+    super::resize::fit(image, CLOSE_UP_SIDE)
+}
+
 fn texture(luma: &Plane) -> Texture {
     let (mut flat, mut hard, mut count) = (0u32, 0u32, 0u32);
     let (mut sum, mut squares) = (0u64, 0u64);
@@ -164,6 +172,8 @@ pub struct Verification {
     pub text_like: bool,
     /// Either image has nothing to align by.
     pub featureless: bool,
+    /// Longer side of the smaller of the two previews, in pixels: how much could be seen at all.
+    pub side: u32,
 }
 
 /// One warp and how well it explains the pair.
@@ -190,7 +200,8 @@ pub struct Alignment {
     /// Mean correlation of fine detail over the agreeing tiles, −1 to 1. Two exposures of one scene have
     /// independent noise and correlate less than a copy.
     pub fine_correlation: f32,
-    /// Root mean square of the tiles' displacement that the warp leaves unexplained, pixels of the preview.
+    /// Root mean square of the tiles' displacement that the warp leaves unexplained, in pixels of the coarser of the
+    /// two images where they overlap.
     pub displacement: f32,
     /// 95th percentile of the same: a burst moves locally.
     pub displacement_high: f32,
