@@ -86,6 +86,9 @@ impl Cascade {
                         transform.scale *= shrink(a) / shrink(b);
                     }
                     found.evidence.pdq_distance = pdq_distance;
+                    if found.class > MatchClass::Similar && v.text_like && !is_readable(a, b, v.side) {
+                        found.hold_back(Gate::TooSmall);
+                    }
                     if found.class > MatchClass::Similar
                         && another_moment(&a.exif, &b.exif)
                         && !explains_every_tile(alignment)
