@@ -5,8 +5,7 @@ mod tests;
 
 use super::calibration::Calibration;
 use super::{Evidence, Gate, Match};
-use crate::types::{ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage};
-use crate::vision::thumbnail::THUMBNAIL_SIDE;
+use crate::types::{ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage, Transform};
 use crate::vision::verify::{Alignment, CLOSE_UP_SIDE, Verification};
 
 /// Decides about pairs. Plain data; cheap to make.
@@ -83,7 +82,7 @@ impl Cascade {
                 Some(alignment) => {
                     let mut found = self.verified(similarity, v, alignment);
                     if let Some(transform) = &mut found.transform {
-                        transform.scale *= shrink(a) / shrink(b);
+                        transform.scale = scale_between(transform, a, b);
                     }
                     found.evidence.pdq_distance = pdq_distance;
                     if found.class > MatchClass::Similar && v.text_like && !is_readable(a, b, v.side) {
@@ -201,9 +200,11 @@ impl Match {
     }
 }
 
-/// Size of an image's preview relative to the image, as verification saw it.
-fn shrink(image: &Fingerprint) -> f32 {
-    (THUMBNAIL_SIDE as f32 / image.width.max(image.height).max(1) as f32).min(1.0)
+/// Scale from `a` to `b` in pixels of the originals, whatever size verification saw them in.
+fn scale_between(transform: &Transform, a: &Fingerprint, b: &Fingerprint) -> f32 {
+    let area = |image: &Fingerprint| f64::from(image.width) * f64::from(image.height);
+    let [m0, m1, _, m3, m4, _] = transform.matrix;
+    ((m0 * m4 - m1 * m3).abs() * area(b) / area(a).max(1.0)).sqrt() as f32
 }
 
 /// Whole frame: resized, recompressed, slightly toned, turned by a right angle or mirrored, and nothing else.
