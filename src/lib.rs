@@ -15,10 +15,8 @@ pub mod segment;
 pub mod shard;
 // floor 1: three pillars that know nothing of each other
 pub mod store;
-pub mod vector;
-pub mod vision;
+pub use doppel_compute::{vector, vision};
 // floor 0: words
 pub mod config;
-pub mod error;
 pub mod telemetry;
-pub mod types;
+pub use doppel_compute::{error, types};

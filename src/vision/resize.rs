@@ -1,7 +1,8 @@
 //! Shrinking by area (each output pixel is the mean of exactly the input area it covers) and enlarging.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
 /// Resizes to exactly `width` × `height`, aspect ignored: by area when both sides shrink, else bilinear.
@@ -112,16 +113,20 @@ fn area(image: &RgbImage, width: u32, height: u32) -> RgbImage {
 }
 
 fn bilinear(image: &RgbImage, width: u32, height: u32) -> RgbImage {
-    let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)
+    // the typed call: the general one would compile every pixel type of the library into doppel
+    let source = TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image.as_raw())
         .expect("an RgbImage holds width × height × 3 bytes");
-    let mut target = Image::new(width, height, PixelType::U8x3);
+    let mut out = RgbImage::new(width, height);
+    let mut target = TypedImage::<U8x3>::from_buffer(width, height, &mut out)
+        .expect("an RgbImage holds width × height × 3 bytes");
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .use_alpha(false);
     Resizer::new()
-        .resize(&source, &mut target, &options)
-        .expect("both images are of the same pixel type and have pixels");
-    RgbImage::from_raw(width, height, target.into_vec()).expect("the target has width × height × 3 bytes")
+        .resize_typed(&source, &mut target, &options)
+        .expect("both images have pixels");
+    drop(target);
+    out
 }
 
 #[cfg(test)]
