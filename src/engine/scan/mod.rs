@@ -1,7 +1,6 @@
 //! De-duplication of folders: list, read once, compare, verify, group. Nothing is changed on disk but the cache.
 //!
-//! Memory grows with the number of images by about 2 kB each; pixels and keypoints do not stay. The answer depends on
-//! the files and the options alone, not on their order or the number of threads.
+//! Memory grows by about 2 kB an image; pixels do not stay. The answer does not depend on the order or on threads.
 
 mod cache;
 mod codec;

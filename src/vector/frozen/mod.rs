@@ -4,6 +4,7 @@
 //! mapped from a file ([`map`]). A segment file embeds the block at any multiple of 64 bytes:
 //!
 //! ```
+//! # use doppel_compute as doppel;
 //! use bytes::Bytes;
 //! use doppel::types::Embedding;
 //! use doppel::vector::VectorIndex as _;
