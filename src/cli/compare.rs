@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         max_side: limits.max_side_pixels,
         max_file_bytes: limits.max_file_bytes,
     };
-    let analyser = Analyser::new(vision::builtin()?, limits.clone());
+    let analyser = Analyser::new(vision::builtin()?, limits);
     let (a, b) = (read(&args.a, &analyser)?, read(&args.b, &analyser)?);
     let cascade = Cascade::new(Calibration::default());
     let judge = |previews: Option<(&RgbImage, &RgbImage)>| {
