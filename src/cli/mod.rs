@@ -10,6 +10,7 @@ mod embed;
 mod files;
 mod fsck;
 mod import;
+mod judge;
 mod matching;
 mod scan;
 mod search;
@@ -163,6 +164,7 @@ enum Command {
     Apply(apply::Args),
     Undo(apply::UndoArgs),
     Compare(compare::Args),
+    Judge(judge::Args),
     Import(import::Args),
     Search(search::Args),
     Embed(embed::Args),
@@ -208,6 +210,7 @@ impl Command {
             Self::Apply(args) => apply::run(args, context),
             Self::Undo(args) => apply::run_undo(&args, context),
             Self::Compare(args) => compare::run(&args, context),
+            Self::Judge(args) => judge::run(&args),
             Self::Scan(args) => scan::run(*args, context),
         }
     }

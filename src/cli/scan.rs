@@ -12,11 +12,11 @@ use clap::ValueEnum;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Context, Exit, print};
+use super::{Context, Exit, judge, print};
 use crate::dedup::{Calibration, KeepPolicy};
-use crate::engine::scan::{self, Phase, Progress, ScanOptions};
+use crate::engine::scan::{self, Phase, Progress, ScanOptions, Verdicts};
 use crate::types::MatchClass;
-use crate::vision::{self, DecodeLimits};
+use crate::vision;
 
 /// Find duplicate images in folders: copies that were resized, recompressed, cropped, turned, mirrored or overlaid
 #[derive(Debug, clap::Args)]
@@ -48,8 +48,8 @@ pub(super) struct Args {
     /// File to write the answer to; standard output without it
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Which image of a group to keep: one or more of largest-resolution, largest-file, smallest-file, oldest, newest,
-    /// path, shortest-path, separated by commas
+    /// Which image of a group to keep: one or more of unedited, original, largest-resolution, largest-file,
+    /// smallest-file, oldest, newest, path, shortest-path, separated by commas
     #[arg(long, value_name = "POLICY", default_value_t)]
     keep: KeepPolicy,
     /// Write what should be done to this file, for `doppel apply`
@@ -70,6 +70,9 @@ pub(super) struct Args {
     /// Keep nothing for the next scan
     #[arg(long, conflicts_with = "cache")]
     no_cache: bool,
+    /// File of what `doppel judge` was told; verdicts.jsonl in the cache's folder without it
+    #[arg(long, value_name = "FILE")]
+    verdicts: Option<PathBuf>,
 }
 
 /// Levels as people write them.
@@ -118,7 +121,13 @@ pub(super) fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
             return usage(&format!("{} does not exist", path.display()));
         }
     }
-    let limits = &context.config.limits;
+    let verdicts = match args
+        .verdicts
+        .or_else(|| judge::beside_cache(args.cache.as_deref()))
+    {
+        Some(path) => Verdicts::read(&path)?,
+        None => Verdicts::default(),
+    };
     let options = ScanOptions {
         paths: args.paths,
         references: args.references,
@@ -131,11 +140,8 @@ pub(super) fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
         } else {
             args.cache.or_else(default_cache)
         },
-        limits: DecodeLimits {
-            max_pixels: limits.max_pixels,
-            max_side: limits.max_side_pixels,
-            max_file_bytes: limits.max_file_bytes,
-        },
+        verdicts,
+        limits: context.decode_limits(),
         calibration: Calibration::default(),
     };
     let embedder = vision::builtin()?;
@@ -181,7 +187,7 @@ fn exclude(globs: &[String]) -> Result<GlobSet, globset::Error> {
 }
 
 /// The user's folder for caches, where the system has such a notion.
-fn default_cache() -> Option<PathBuf> {
+pub(super) fn default_cache() -> Option<PathBuf> {
     let folder = |name: &str| {
         std::env::var_os(name)
             .filter(|v| !v.is_empty())

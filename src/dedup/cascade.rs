@@ -165,7 +165,7 @@ impl Cascade {
                 correlation: Some(alignment.correlation),
                 displacement: Some(alignment.displacement),
                 changed: alignment.changed.clone(),
-                held_back: None,
+                ..Evidence::default()
             },
         };
         if probability < self.calibration.min_probability || alignment.agreement() < LEAST_AGREEMENT {

@@ -1,5 +1,6 @@
 //! Groups out of pairs: never a chain. Every member of a group matches its keeper directly.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::policy::{Candidate, KeepPolicy};
@@ -27,87 +28,159 @@ pub struct Group {
     pub members: Vec<usize>,
 }
 
-/// Groups the candidates by their matches of at least `level`.
+/// Pairs that people told apart, or want both of; positions in the list of candidates, the lower first.
+pub type Apart = BTreeSet<(usize, usize)>;
+
+/// Groups the candidates by their matches of at least `level`, and never puts two images into one group that stand in
+/// `apart`.
 ///
-/// The image with the most matches among those not yet in a group becomes the hub of the next group (ties: the one
-/// that the policy would keep), its matches become the members, and the policy chooses the keeper among those that
-/// match all the others, the hub being one of them. The answer does not depend on the order of candidates or
-/// edges, only on names, values and matches. Groups come by the keeper's name.
+/// The image with the most matches among those not yet in a group becomes the hub of the next group (altered images come
+/// last; ties: the one that the policy would keep), and its matches become the members. The policy chooses the keeper
+/// among those that match all the others. An image that shows more than the hub (unedited, or more pixels) and matches
+/// only some of them is not given up for it: the group is then formed around that image, and the rest is grouped anew.
+/// The answer does not depend on the order of candidates or edges, only on names, values and matches. Groups come by
+/// the keeper's name.
 #[must_use]
-pub fn group(candidates: &[Candidate], edges: &[Edge], level: MatchClass, policy: &KeepPolicy) -> Vec<Group> {
-    let mut neighbours: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-    for edge in edges.iter().filter(|e| e.class >= level && e.a != e.b) {
-        neighbours.entry(edge.a).or_default().insert(edge.b);
-        neighbours.entry(edge.b).or_default().insert(edge.a);
+pub fn group(
+    candidates: &[Candidate],
+    edges: &[Edge],
+    level: MatchClass,
+    policy: &KeepPolicy,
+    apart: &Apart,
+) -> Vec<Group> {
+    let mut matches: Matches = BTreeMap::new();
+    let wanted = |e: &&Edge| e.class >= level && e.a != e.b && !apart.contains(&(e.a.min(e.b), e.a.max(e.b)));
+    for edge in edges.iter().filter(wanted) {
+        // Probabilities are 0 to 1: their bits order like the numbers.
+        let strength = (edge.class, edge.probability.max(0.0).to_bits());
+        for (one, other) in [(edge.a, edge.b), (edge.b, edge.a)] {
+            let known = matches.entry(one).or_default().entry(other).or_insert(strength);
+            *known = strength.max(*known);
+        }
     }
+    let grouping = Grouping {
+        candidates,
+        policy,
+        apart,
+        matches,
+    };
     let mut groups = Vec::new();
-    for component in components(&neighbours) {
-        settle(component, &neighbours, candidates, policy, &mut groups);
+    for component in grouping.components() {
+        grouping.settle(component, &mut groups);
     }
     groups.sort_by(|g, h| candidates[g.keeper].name.cmp(&candidates[h.keeper].name));
     groups
 }
 
-/// Sets of images connected by matches.
-fn components(neighbours: &BTreeMap<usize, BTreeSet<usize>>) -> Vec<BTreeSet<usize>> {
-    let mut seen = BTreeSet::new();
-    let mut components = Vec::new();
-    for &start in neighbours.keys() {
-        if !seen.insert(start) {
-            continue;
-        }
-        let mut component = BTreeSet::from([start]);
-        let mut waiting = vec![start];
-        while let Some(node) = waiting.pop() {
-            for &next in &neighbours[&node] {
-                if seen.insert(next) {
-                    component.insert(next);
-                    waiting.push(next);
-                }
-            }
-        }
-        components.push(component);
-    }
-    components
+/// Class and probability of a match.
+type Strength = (MatchClass, u32);
+type Matches = BTreeMap<usize, BTreeMap<usize, Strength>>;
+
+struct Grouping<'a> {
+    candidates: &'a [Candidate],
+    policy: &'a KeepPolicy,
+    apart: &'a Apart,
+    matches: Matches,
 }
 
-/// Takes groups out of one component until no two of the rest match.
-fn settle(
-    mut rest: BTreeSet<usize>,
-    neighbours: &BTreeMap<usize, BTreeSet<usize>>,
-    candidates: &[Candidate],
-    policy: &KeepPolicy,
-    groups: &mut Vec<Group>,
-) {
-    let better = |a: usize, b: usize| policy.compare(&candidates[a], &candidates[b]);
-    let mut degrees: BTreeMap<usize, usize> = rest.iter().map(|&n| (n, neighbours[&n].len())).collect();
-    loop {
-        let hub = rest
-            .iter()
-            .copied()
-            .max_by(|&a, &b| degrees[&a].cmp(&degrees[&b]).then_with(|| better(b, a)));
-        let Some(hub) = hub.filter(|hub| degrees[hub] > 0) else {
-            return;
-        };
-        let mut group: BTreeSet<usize> = neighbours[&hub].intersection(&rest).copied().collect();
-        group.insert(hub);
-        let keeper = group
-            .iter()
-            .copied()
-            .filter(|n| group.iter().all(|m| m == n || neighbours[n].contains(m)))
-            .min_by(|&a, &b| better(a, b))
-            .unwrap_or(hub);
-        let mut members: Vec<usize> = group.iter().copied().filter(|&n| n != keeper).collect();
-        members.sort_by(|&a, &b| candidates[a].name.cmp(&candidates[b].name));
-        for node in &group {
-            rest.remove(node);
-            for other in &neighbours[node] {
-                if let Some(degree) = degrees.get_mut(other) {
-                    *degree -= 1;
+impl Grouping<'_> {
+    /// Sets of images connected by matches.
+    fn components(&self) -> Vec<BTreeSet<usize>> {
+        let mut seen = BTreeSet::new();
+        let mut components = Vec::new();
+        for &start in self.matches.keys() {
+            if !seen.insert(start) {
+                continue;
+            }
+            let mut component = BTreeSet::from([start]);
+            let mut waiting = vec![start];
+            while let Some(node) = waiting.pop() {
+                for &next in self.matches[&node].keys() {
+                    if seen.insert(next) {
+                        component.insert(next);
+                        waiting.push(next);
+                    }
                 }
             }
+            components.push(component);
         }
-        groups.push(Group { keeper, members });
+        components
+    }
+
+    /// Takes groups out of one component until no two of the rest match.
+    fn settle(&self, mut rest: BTreeSet<usize>, groups: &mut Vec<Group>) {
+        let mut degrees: BTreeMap<usize, usize> = rest.iter().map(|&n| (n, self.matches[&n].len())).collect();
+        loop {
+            let connected = rest.iter().copied().filter(|n| degrees[n] > 0);
+            let Some(hub) = connected.max_by(|&a, &b| {
+                let altered = |n: usize| self.candidates[n].altered;
+                altered(b)
+                    .cmp(&altered(a))
+                    .then(degrees[&a].cmp(&degrees[&b]))
+                    .then_with(|| self.better(b, a))
+            }) else {
+                return;
+            };
+            let group = self.around(hub, &rest);
+            for node in group.members.iter().chain([&group.keeper]) {
+                rest.remove(node);
+                for other in self.matches[node].keys() {
+                    if let Some(degree) = degrees.get_mut(other) {
+                        *degree -= 1;
+                    }
+                }
+            }
+            groups.push(group);
+        }
+    }
+
+    /// The group of `hub` among `rest`, around the best image that can be its keeper.
+    fn around(&self, mut hub: usize, rest: &BTreeSet<usize>) -> Group {
+        loop {
+            let group = self.members(hub, rest);
+            let all = || group.iter().copied().chain([hub]);
+            let matches_all = |n: usize| all().all(|m| m == n || self.matches[&n].contains_key(&m));
+            let best = all().min_by(|&a, &b| self.better(a, b)).unwrap_or(hub);
+            if best != hub && !matches_all(best) && self.shows_more(best, hub) {
+                // Every turn leads to an image that shows more, so this ends.
+                hub = best;
+                continue;
+            }
+            let keeper = all()
+                .filter(|&n| matches_all(n))
+                .min_by(|&a, &b| self.better(a, b))
+                .unwrap_or(hub);
+            let mut members: Vec<usize> = all().filter(|&n| n != keeper).collect();
+            members.sort_by(|&a, &b| self.candidates[a].name.cmp(&self.candidates[b].name));
+            return Group { keeper, members };
+        }
+    }
+
+    /// The matches of `hub` in `rest`, strongest first; of two that people told apart, only the stronger.
+    fn members(&self, hub: usize, rest: &BTreeSet<usize>) -> Vec<usize> {
+        let mut matches: Vec<(usize, Strength)> = self.matches[&hub]
+            .iter()
+            .map(|(&node, &strength)| (node, strength))
+            .filter(|(node, _)| rest.contains(node))
+            .collect();
+        matches.sort_by(|(a, s), (b, t)| t.cmp(s).then_with(|| self.better(*a, *b)));
+        let mut members: Vec<usize> = Vec::with_capacity(matches.len());
+        for (node, _) in matches {
+            let is_apart = |other: &usize| self.apart.contains(&(node.min(*other), node.max(*other)));
+            if !members.iter().any(is_apart) {
+                members.push(node);
+            }
+        }
+        members
+    }
+
+    fn better(&self, a: usize, b: usize) -> Ordering {
+        self.policy.compare(&self.candidates[a], &self.candidates[b])
+    }
+
+    fn shows_more(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.candidates[a], &self.candidates[b]);
+        (!a.altered, a.pixels) > (!b.altered, b.pixels)
     }
 }
 
@@ -120,8 +193,7 @@ mod tests {
             name: name.to_owned(),
             pixels,
             size: 1,
-            modified: 0,
-            reference: false,
+            ..Candidate::default()
         }
     }
 
@@ -146,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_chain_falls_apart_around_its_hub() {
-        // a–b–c–d: no image matches all; b and c are hubs, the larger wins, the other end is left alone.
+        // a–b–c–d: no image matches all; d shows more than the hub c and is not given up for it.
         let images = [
             candidate("a", 1),
             candidate("b", 2),
@@ -154,10 +226,92 @@ mod tests {
             candidate("d", 4),
         ];
         let chain = [(0, 1), (1, 2), (2, 3)].map(|(a, b)| edge(a, b, MatchClass::Edited));
-        let groups = group(&images, &chain, MatchClass::Edited, &KeepPolicy::default());
+        let groups = group(
+            &images,
+            &chain,
+            MatchClass::Edited,
+            &KeepPolicy::default(),
+            &Apart::new(),
+        );
         assert_eq!(
             named(&images, &groups),
-            [("c".to_owned(), vec!["b".to_owned(), "d".to_owned()])]
+            [
+                ("b".to_owned(), vec!["a".to_owned()]),
+                ("d".to_owned(), vec!["c".to_owned()])
+            ]
+        );
+    }
+
+    #[test]
+    fn an_original_is_not_given_up_for_a_hub_that_shows_less() {
+        // The small copy matches everything, the original all but one crop.
+        let images = [
+            candidate("crop", 1),
+            candidate("original", 9),
+            candidate("small", 3),
+            candidate("turned", 9),
+        ];
+        let pairs = [(2, 0), (2, 1), (2, 3), (1, 3)];
+        let edges = pairs.map(|(a, b)| edge(a, b, MatchClass::NearIdentical));
+        let groups = group(
+            &images,
+            &edges,
+            MatchClass::Edited,
+            &KeepPolicy::default(),
+            &Apart::new(),
+        );
+        assert_eq!(
+            named(&images, &groups),
+            [(
+                "original".to_owned(),
+                vec!["small".to_owned(), "turned".to_owned()]
+            )]
+        );
+    }
+
+    #[test]
+    fn a_collage_does_not_swallow_the_pictures_it_shows() {
+        let mut images = [candidate("collage", 90), candidate("p", 9), candidate("q", 9)];
+        images[0].altered = true;
+        let edges = [(0, 1), (0, 2)].map(|(a, b)| edge(a, b, MatchClass::Edited));
+        let groups = group(
+            &images,
+            &edges,
+            MatchClass::Edited,
+            &KeepPolicy::default(),
+            &Apart::new(),
+        );
+        assert_eq!(
+            named(&images, &groups),
+            [("p".to_owned(), vec!["collage".to_owned()])]
+        );
+    }
+
+    #[test]
+    fn what_people_told_apart_is_in_no_group_together() {
+        let images = [
+            candidate("a", 9),
+            candidate("b", 2),
+            candidate("c", 3),
+            candidate("d", 1),
+        ];
+        let mut edges = [(0, 1), (0, 2), (1, 2), (1, 3)].map(|(a, b)| edge(a, b, MatchClass::Edited));
+        edges[1].probability = 0.999;
+        let apart = Apart::from([(1, 2)]);
+        let groups = group(
+            &images,
+            &edges,
+            MatchClass::Edited,
+            &KeepPolicy::default(),
+            &apart,
+        );
+        // Both match a; only the stronger match may stand in its group.
+        assert_eq!(
+            named(&images, &groups),
+            [
+                ("a".to_owned(), vec!["c".to_owned()]),
+                ("b".to_owned(), vec!["d".to_owned()])
+            ]
         );
     }
 
@@ -165,16 +319,32 @@ mod tests {
     fn policy_chooses_among_those_that_match_all() {
         let images = [candidate("a", 1), candidate("b", 9), candidate("c", 3)];
         let all = [(0, 1), (1, 2), (0, 2)].map(|(a, b)| edge(a, b, MatchClass::NearIdentical));
-        let groups = group(&images, &all, MatchClass::Edited, &KeepPolicy::default());
+        let groups = group(
+            &images,
+            &all,
+            MatchClass::Edited,
+            &KeepPolicy::default(),
+            &Apart::new(),
+        );
         assert_eq!(groups[0].keeper, 1);
         let groups = group(
             &images,
             &all[..2],
             MatchClass::Edited,
             &"path".parse().expect("a policy"),
+            &Apart::new(),
         );
         assert_eq!(groups[0].keeper, 1, "only b matches both others");
-        assert!(group(&images, &all, MatchClass::SamePixels, &KeepPolicy::default()).is_empty());
+        assert!(
+            group(
+                &images,
+                &all,
+                MatchClass::SamePixels,
+                &KeepPolicy::default(),
+                &Apart::new()
+            )
+            .is_empty()
+        );
     }
 
     #[test]
@@ -200,7 +370,13 @@ mod tests {
             .collect();
         let expected = named(
             &images,
-            &group(&images, &edges, MatchClass::Edited, &KeepPolicy::default()),
+            &group(
+                &images,
+                &edges,
+                MatchClass::Edited,
+                &KeepPolicy::default(),
+                &Apart::new(),
+            ),
         );
         for shift in 1..12 {
             let turned: Vec<Candidate> = (0..12).map(|i| images[(i + shift) % 12].clone()).collect();
@@ -209,7 +385,13 @@ mod tests {
                 .map(|e| edge((e.b + 12 - shift) % 12, (e.a + 12 - shift) % 12, e.class))
                 .collect();
             moved.reverse();
-            let got = group(&turned, &moved, MatchClass::Edited, &KeepPolicy::default());
+            let got = group(
+                &turned,
+                &moved,
+                MatchClass::Edited,
+                &KeepPolicy::default(),
+                &Apart::new(),
+            );
             assert_eq!(named(&turned, &got), expected);
         }
     }

@@ -7,11 +7,13 @@ pub mod calibration;
 pub mod cascade;
 pub mod groups;
 pub mod journal;
+pub mod originality;
 pub mod plan;
 pub mod policy;
 pub mod retrieval;
 
 use crate::types::{MatchClass, Region, Similarity, Stage, Transform};
+use crate::vision::verify::Traces;
 
 pub use calibration::Calibration;
 pub use cascade::Cascade;
@@ -58,6 +60,8 @@ pub struct Evidence {
     pub displacement: Option<f32>,
     /// Where the images differ, boxes in the first image, largest first.
     pub changed: Vec<Region>,
+    /// Which of the two bears traces of editing.
+    pub traces: Option<Traces>,
     /// Why the class is no stronger than it is, where a gate held it back.
     pub held_back: Option<Gate>,
 }
@@ -96,7 +100,7 @@ impl Gate {
 
 impl Match {
     /// The same match with the images in the other order. Changed regions stay where they were seen, in the image
-    /// that used to be first, carried over by the transform.
+    /// that used to be first, carried over by the transform and cut at its frame.
     #[must_use]
     pub fn reversed(&self) -> Self {
         let carried = |region: &Region| {
@@ -105,7 +109,8 @@ impl Match {
             };
             let (x, y) = (f64::from(region.x), f64::from(region.y));
             let (w, h) = (f64::from(region.width), f64::from(region.height));
-            let corners = [[x, y], [x + w, y], [x, y + h], [x + w, y + h]].map(|p| transform.apply(p));
+            let corners = [[x, y], [x + w, y], [x, y + h], [x + w, y + h]]
+                .map(|p| transform.apply(p).map(|v| v.clamp(0.0, 1.0)));
             let bounds = |axis: usize| {
                 let low = corners.iter().map(|c| c[axis]).fold(f64::MAX, f64::min);
                 let high = corners.iter().map(|c| c[axis]).fold(f64::MIN, f64::max);
@@ -120,6 +125,7 @@ impl Match {
                 overlap_a: self.evidence.overlap_b,
                 overlap_b: self.evidence.overlap_a,
                 changed: self.evidence.changed.iter().map(carried).collect(),
+                traces: self.evidence.traces.map(Traces::reversed),
                 ..self.evidence.clone()
             },
             ..self.clone()

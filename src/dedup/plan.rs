@@ -54,8 +54,10 @@ pub struct Plan {
 pub struct GroupFile {
     /// The file.
     pub file: PlannedFile,
-    /// In a reference folder: never removed.
+    /// In a reference folder, or a person said that it stays: never removed.
     pub reference: bool,
+    /// The keeper shows all of it, but for a plain border.
+    pub covered: bool,
     /// Class and probability of its match with the keeper.
     pub class: MatchClass,
     /// See `class`.
@@ -63,8 +65,8 @@ pub struct GroupFile {
 }
 
 impl Plan {
-    /// A plan that keeps the first of each group and removes the others, except files of reference folders and files
-    /// that are merely similar. Groups of which nothing is removed are left out.
+    /// A plan that keeps the first of each group and removes the others, except files of reference folders, files
+    /// that are merely similar, and files that show what the kept one does not: a collage, a screenshot around it. Groups of which nothing is removed are left out.
     #[must_use]
     pub fn of(groups: impl IntoIterator<Item = (PlannedFile, Vec<GroupFile>)>) -> Self {
         let groups = groups
@@ -73,7 +75,7 @@ impl Plan {
                 keep,
                 remove: members
                     .into_iter()
-                    .filter(|m| !m.reference && m.class > MatchClass::Similar)
+                    .filter(|m| !m.reference && m.covered && m.class > MatchClass::Similar)
                     .map(|m| Removal {
                         file: m.file,
                         class: m.class.to_string(),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// What a policy looks at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Candidate {
     /// Path or name: the last resort, so that a choice never depends on the order of the input.
     pub name: String,
@@ -15,13 +15,25 @@ pub struct Candidate {
     pub size: u64,
     /// When the file was last modified (or the image taken in), in seconds since 1970.
     pub modified: i64,
-    /// From a reference folder: always preferred as keeper, never removed.
+    /// From a reference folder, or a person said that it stays: always preferred as keeper, never removed.
     pub reference: bool,
+    /// The file says which camera took the picture, or when: copies often lose that.
+    pub camera: bool,
+    /// Of a format that loses detail. Where the pixels are equal, such a file is the source of one that does not.
+    pub lossy: bool,
+    /// Its matches say that it was altered: cropped, bordered, written on. See [`originality`](super::originality).
+    pub altered: bool,
+    /// How well its matches agree with it, summed up: most of the image that the others were made from.
+    pub agreement: u64,
 }
 
 /// One preference between two images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preference {
+    /// Not cropped, bordered or written on, as far as its matches tell.
+    Unedited,
+    /// With the data of a camera, then the one that agrees best with all the others.
+    Original,
     /// More pixels.
     LargestResolution,
     /// More bytes.
@@ -40,7 +52,9 @@ pub enum Preference {
 
 impl Preference {
     /// All preferences.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
+        Self::Unedited,
+        Self::Original,
         Self::LargestResolution,
         Self::LargestFile,
         Self::SmallestFile,
@@ -54,6 +68,8 @@ impl Preference {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Unedited => "unedited",
+            Self::Original => "original",
             Self::LargestResolution => "largest-resolution",
             Self::LargestFile => "largest-file",
             Self::SmallestFile => "smallest-file",
@@ -67,6 +83,8 @@ impl Preference {
     /// `Less` when `a` is to be kept rather than `b`.
     fn compare(self, a: &Candidate, b: &Candidate) -> Ordering {
         match self {
+            Self::Unedited => a.altered.cmp(&b.altered),
+            Self::Original => b.camera.cmp(&a.camera).then(b.agreement.cmp(&a.agreement)),
             Self::LargestResolution => b.pixels.cmp(&a.pixels),
             Self::LargestFile => b.size.cmp(&a.size),
             Self::SmallestFile => a.size.cmp(&b.size),
@@ -86,17 +104,19 @@ pub struct KeepPolicy(Vec<Preference>);
 /// Why a text is not a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is not a keep policy: name one or more of largest-resolution, largest-file, smallest-file, oldest, newest, path, shortest-path, separated by commas"
+    "{text:?} is not a keep policy: name one or more of unedited, original, largest-resolution, largest-file, smallest-file, oldest, newest, path, shortest-path, separated by commas"
 )]
 pub struct UnknownPolicy {
     text: String,
 }
 
 impl Default for KeepPolicy {
-    /// Most pixels, then most bytes, then the oldest.
+    /// Unedited, then most pixels, then closest to the original, then most bytes, then the oldest.
     fn default() -> Self {
         Self(vec![
+            Preference::Unedited,
             Preference::LargestResolution,
+            Preference::Original,
             Preference::LargestFile,
             Preference::Oldest,
         ])
@@ -112,6 +132,18 @@ impl KeepPolicy {
             .iter()
             .fold(preferred, |order, p| order.then_with(|| p.compare(a, b)))
             .then_with(|| a.name.cmp(&b.name))
+    }
+
+    /// The same for two images of equal pixels: a lossy file comes first, because a lossless one with its pixels can only
+    /// have been made from it.
+    #[must_use]
+    pub fn compare_equal_pixels(&self, a: &Candidate, b: &Candidate) -> Ordering {
+        let wants_source = self.0.contains(&Preference::Unedited);
+        let preferred = b.reference.cmp(&a.reference);
+        let source = b.camera.cmp(&a.camera).then(b.lossy.cmp(&a.lossy));
+        preferred
+            .then(if wants_source { source } else { Ordering::Equal })
+            .then_with(|| self.compare(a, b))
     }
 }
 
@@ -144,7 +176,7 @@ mod tests {
             pixels,
             size,
             modified,
-            reference: false,
+            ..Candidate::default()
         }
     }
 
@@ -170,6 +202,46 @@ mod tests {
             KeepPolicy::default().to_string().parse(),
             Ok(KeepPolicy::default())
         );
+    }
+
+    #[test]
+    fn the_unedited_image_is_kept_though_others_are_larger() {
+        let original = candidate("original", 100, 5, 9);
+        let written_on = Candidate {
+            altered: true,
+            ..candidate("edited", 150, 9, 1)
+        };
+        let turned = Candidate {
+            agreement: 700,
+            ..candidate("turned", 100, 9, 1)
+        };
+        let original = Candidate {
+            agreement: 900,
+            ..original
+        };
+        let policy = KeepPolicy::default();
+        assert_eq!(policy.compare(&original, &written_on), Ordering::Less);
+        assert_eq!(policy.compare(&original, &turned), Ordering::Less);
+        let photograph = Candidate {
+            camera: true,
+            ..turned
+        };
+        assert_eq!(policy.compare(&photograph, &original), Ordering::Less);
+    }
+
+    #[test]
+    fn of_equal_pixels_the_lossy_file_is_the_source() {
+        let jpeg = Candidate {
+            lossy: true,
+            ..candidate("z.jpg", 100, 5, 9)
+        };
+        let png = candidate("a.png", 100, 50, 1);
+        assert_eq!(
+            KeepPolicy::default().compare_equal_pixels(&jpeg, &png),
+            Ordering::Less
+        );
+        let largest: KeepPolicy = "largest-file".parse().expect("a policy");
+        assert_eq!(largest.compare_equal_pixels(&jpeg, &png), Ordering::Greater);
     }
 
     #[test]

@@ -64,6 +64,11 @@ impl Collection {
         self.owner(ImageId::from(pair.low())).verdict(pair)
     }
 
+    /// Verdicts that stand, on all pairs.
+    pub(super) fn verdicts(&self) -> Vec<Judgement> {
+        self.shards().iter().flat_map(|shard| shard.verdicts()).collect()
+    }
+
     /// Keeps what a person said of a pair, durably.
     pub(super) async fn judge(&self, pair: ImagePair, verdict: Verdict) -> Result<(), EngineError> {
         let judgement = Judgement {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::dedup::Match;
-use crate::types::{ImageId, MatchClass, Region, Transform};
+use crate::types::{ImageId, MatchClass};
 
 /// Matches of class `similar` kept of one image: they are many, and the best are enough to review.
 const SIMILAR_KEPT: usize = 4;
@@ -72,7 +72,7 @@ impl Edges {
     /// The match from `from` to `to`.
     pub(super) fn between(&self, from: ImageId, to: ImageId) -> Option<Match> {
         let forward = self.matches.get(&(from, to)).cloned();
-        forward.or_else(|| self.matches.get(&(to, from)).map(reversed))
+        forward.or_else(|| self.matches.get(&(to, from)).map(Match::reversed))
     }
 
     /// All pairs with their matches.
@@ -81,69 +81,11 @@ impl Edges {
     }
 }
 
-/// The same match, seen from the other image.
-fn reversed(matched: &Match) -> Match {
-    let mut back = matched.clone();
-    back.transform = matched.transform.and_then(|transform| inverse(&transform));
-    (back.evidence.overlap_a, back.evidence.overlap_b) =
-        (matched.evidence.overlap_b, matched.evidence.overlap_a);
-    back.evidence.changed = match &matched.transform {
-        Some(transform) => matched
-            .evidence
-            .changed
-            .iter()
-            .map(|region| mapped(transform, region))
-            .collect(),
-        None => Vec::new(),
-    };
-    back
-}
-
-/// The map in the other direction; `None` when it squeezes the image flat.
-fn inverse(transform: &Transform) -> Option<Transform> {
-    let [a, b, c, d, e, f] = transform.matrix;
-    let determinant = a * e - b * d;
-    if determinant.abs() < 1e-12 {
-        return None;
-    }
-    let [ia, ib, id, ie] = [e, -b, -d, a].map(|x| x / determinant);
-    Some(Transform {
-        matrix: [ia, ib, -(ia * c + ib * f), id, ie, -(id * c + ie * f)],
-        // A rotation after a mirror is its own way back.
-        rotation: if transform.mirrored {
-            transform.rotation
-        } else {
-            -transform.rotation
-        },
-        scale: 1.0 / transform.scale,
-        mirrored: transform.mirrored,
-    })
-}
-
-/// The upright box around a region's image under `transform`, cut at the frame.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "relative coordinates between 0 and 1"
-)]
-fn mapped(transform: &Transform, region: &Region) -> Region {
-    let (left, top) = (f64::from(region.x), f64::from(region.y));
-    let (right, bottom) = (left + f64::from(region.width), top + f64::from(region.height));
-    let corners =
-        [[left, top], [right, top], [left, bottom], [right, bottom]].map(|corner| transform.apply(corner));
-    let span = |axis: usize| {
-        let along = corners.map(|corner| corner[axis].clamp(0.0, 1.0));
-        let low = along.into_iter().fold(1.0, f64::min);
-        (low as f32, (along.into_iter().fold(0.0, f64::max) - low) as f32)
-    };
-    let ((x, width), (y, height)) = (span(0), span(1));
-    Region { x, y, width, height }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dedup::Evidence;
-    use crate::types::{Similarity, Stage};
+    use crate::types::{Region, Similarity, Stage, Transform};
 
     fn id(n: u8) -> ImageId {
         ImageId::from_bytes([n; 16])

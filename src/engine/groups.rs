@@ -10,8 +10,9 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use super::collections::Collection;
 use super::jobs::JobHandle;
 use super::{Cursor, Engine, EngineError, Found, JobInfo, JobKind};
-use crate::dedup::{self, Candidate, Edge, KeepPolicy};
-use crate::types::{CollectionName, ImageId, ImagePair, ImageRecord, MatchClass, Verdict};
+use crate::dedup::groups::Apart;
+use crate::dedup::{self, Candidate, Edge, KeepPolicy, Match, originality};
+use crate::types::{CollectionName, ContentHash, ImageId, ImagePair, ImageRecord, MatchClass, Verdict};
 
 /// Images whose matches the `dedup` job looks for at the same time.
 const AT_ONCE: usize = 2;
@@ -274,7 +275,7 @@ impl Engine {
 fn grouped(collection: &Collection, level: MatchClass) -> Vec<(Arc<ImageRecord>, Vec<Arc<ImageRecord>>)> {
     let mut records: Vec<Arc<ImageRecord>> = Vec::new();
     let mut places: HashMap<ImageId, usize> = HashMap::new();
-    let mut edges = Vec::new();
+    let mut matches: Vec<(usize, usize, Match)> = Vec::new();
     {
         let known = collection.edges.lock();
         let mut place = |id: ImageId| -> Option<usize> {
@@ -287,22 +288,40 @@ fn grouped(collection: &Collection, level: MatchClass) -> Vec<(Arc<ImageRecord>,
         };
         for (a, b, matched) in known.iter().filter(|(_, _, matched)| matched.class >= level) {
             if let (Some(a), Some(b)) = (place(a), place(b)) {
-                edges.push(Edge {
-                    a,
-                    b,
-                    class: matched.class,
-                    probability: matched.probability,
-                });
+                matches.push((a, b, matched.clone()));
             }
         }
     }
-    edges.retain(|edge| {
-        let hash = |place: usize| records[place].fingerprint.content_hash;
-        let verdict = ImagePair::new(hash(edge.a), hash(edge.b)).and_then(|pair| collection.verdict(&pair));
-        !matches!(verdict, Some(Verdict::NotDuplicate | Verdict::KeepBoth))
-    });
-    let candidates: Vec<Candidate> = records.iter().map(|record| candidate(record)).collect();
-    dedup::group(&candidates, &edges, level, &KeepPolicy::default())
+    let by_hash: HashMap<ContentHash, usize> = (0..)
+        .zip(&records)
+        .map(|(place, record)| (record.fingerprint.content_hash, place))
+        .collect();
+    let apart: Apart = collection
+        .verdicts()
+        .iter()
+        .filter_map(|judgement| {
+            by_hash
+                .get(&judgement.pair.low())
+                .zip(by_hash.get(&judgement.pair.high()))
+        })
+        .map(|(&a, &b)| (a.min(b), a.max(b)))
+        .collect();
+    matches.retain(|(a, b, _)| !apart.contains(&(*a.min(b), *a.max(b))));
+    let mut candidates: Vec<Candidate> = records.iter().map(|record| candidate(record)).collect();
+    originality::mark(
+        &mut candidates,
+        matches.iter().map(|(a, b, found)| (*a, *b, found)),
+    );
+    let edges: Vec<Edge> = matches
+        .iter()
+        .map(|&(a, b, ref found)| Edge {
+            a,
+            b,
+            class: found.class,
+            probability: found.probability,
+        })
+        .collect();
+    dedup::group(&candidates, &edges, level, &KeepPolicy::default(), &apart)
         .into_iter()
         .map(|group| {
             let members = group
@@ -322,7 +341,9 @@ fn candidate(record: &ImageRecord) -> Candidate {
         pixels: u64::from(record.fingerprint.width) * u64::from(record.fingerprint.height),
         size: record.size,
         modified: record.created.timestamp(),
-        reference: false,
+        camera: record.fingerprint.exif.camera.is_some() || record.fingerprint.exif.taken.is_some(),
+        lossy: record.format.is_lossy(),
+        ..Candidate::default()
     }
 }
 

@@ -17,12 +17,14 @@ use crate::telemetry::names;
 use crate::types::{
     CollectionName, Fingerprint, ImageId, ImagePair, ImageRecord, MatchClass, PdqHash, Verdict,
 };
-use crate::vision::verify::{self, Features, Verification};
+use crate::vision::verify::{self, Features, Traces, Verification};
 use crate::vision::{Analysis, RgbImage, fingerprint, thumbnail};
 
 /// Candidates verified together, best first. Verification goes on while such a wave still finds copies: of an image
 /// without copies only the first wave is paid for.
 const WAVE: usize = 6;
+/// Nearest images that are verified whatever their similarity: a crop or a border can move an embedding far away.
+const NEAREST: usize = 4;
 
 /// An image that matches are looked for.
 pub(super) struct Subject {
@@ -46,6 +48,7 @@ impl Subject {
 struct Candidate {
     record: Arc<ImageRecord>,
     verification: Option<Verification>,
+    traces: Option<Traces>,
 }
 
 /// Matches of one image.
@@ -215,9 +218,21 @@ impl Engine {
         records: Vec<Arc<ImageRecord>>,
     ) -> Result<Vec<Candidate>, EngineError> {
         let print = &subject.fingerprint;
+        let mut closest: Vec<_> = records
+            .iter()
+            .filter(|record| record.fingerprint.content_hash != print.content_hash)
+            .map(|record| {
+                let similarity = print.embedding.similarity(&record.fingerprint.embedding);
+                (Reverse(similarity), record.id)
+            })
+            .collect();
+        closest.sort_unstable();
+        closest.truncate(NEAREST);
         let (mut wanted, rest): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| {
-            self.cascade
-                .wants_verification(print, &subject.variants, &record.fingerprint)
+            let other = &record.fingerprint;
+            let is_close = closest.iter().any(|(_, id)| *id == record.id);
+            self.cascade.wants_verification(print, &subject.variants, other)
+                || (is_close && self.cascade.is_verifiable(print, other))
         });
         // Either kind of nearness can lead to a copy: the better of both ranks counts.
         wanted.sort_by_cached_key(|record| {
@@ -238,6 +253,7 @@ impl Engine {
         let unverified = |record| Candidate {
             record,
             verification: None,
+            traces: None,
         };
         let mut candidates: Vec<Candidate> = rest.into_iter().map(unverified).collect();
         if !wanted.is_empty() {
@@ -285,13 +301,24 @@ impl Engine {
                 return Ok(Candidate {
                     record,
                     verification: None,
+                    traces: None,
                 });
             }
         };
-        let verification = self.compute(move || verify::verify(&features, &other)).await?;
+        let (verification, traces) = self
+            .compute(move || {
+                let verification = verify::verify(&features, &other);
+                let traces = verification
+                    .alignment
+                    .as_ref()
+                    .map(|found| verify::traces(&features, &other, &found.transform, &found.changed));
+                (verification, traces)
+            })
+            .await?;
         Ok(Candidate {
             record,
             verification: Some(verification),
+            traces,
         })
     }
 
@@ -310,11 +337,18 @@ impl Engine {
     }
 
     fn judge(&self, collection: &Collection, subject: &Subject, candidate: Candidate) -> Option<Found> {
-        let Candidate { record, verification } = candidate;
+        let Candidate {
+            record,
+            verification,
+            traces,
+        } = candidate;
         let (a, b) = (&subject.fingerprint, &record.fingerprint);
-        let matched = self
+        let mut matched = self
             .cascade
             .judge(a, &subject.variants, b, verification.as_ref())?;
+        if matched.class == MatchClass::Edited {
+            matched.evidence.traces = traces;
+        }
         let judged =
             ImagePair::new(a.content_hash, b.content_hash).and_then(|pair| collection.verdict(&pair));
         match judged {

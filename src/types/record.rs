@@ -72,6 +72,24 @@ impl ImageFormat {
     }
 }
 
+impl ImageFormat {
+    /// Whether writing the format usually loses detail, so that pixels read from it were made by it.
+    #[must_use]
+    pub const fn is_lossy(self) -> bool {
+        match self {
+            Self::Jpeg | Self::WebP | Self::Avif | Self::Heic | Self::Jxl => true,
+            Self::Png
+            | Self::Gif
+            | Self::Bmp
+            | Self::Tiff
+            | Self::Ico
+            | Self::Pnm
+            | Self::Qoi
+            | Self::Tga => false,
+        }
+    }
+}
+
 impl fmt::Display for ImageFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

@@ -11,15 +11,20 @@ use rayon::prelude::*;
 use super::cache::Cache;
 use super::intake::Known;
 use super::{Phase, Progress, ScanError};
-use crate::dedup::retrieval::{Candidates, PdqSet, pdq_join};
-use crate::dedup::{self, Cascade, Edge, Gate, Match};
+use crate::dedup::groups::Apart;
+use crate::dedup::retrieval::{Candidates, Limits, PdqSet, pdq_join};
+use crate::dedup::{self, Cascade, Edge, Gate, Match, originality};
 use crate::types::{Embedding, MatchClass, Similarity};
 use crate::vector::join;
-use crate::vision::verify::{Features, Verification, close_up, verify};
+use crate::vision::verify::{Features, close_up, traces, verify};
 use crate::vision::{DecodeLimits, decode, thumbnail};
 
-/// Nearest images of each that are verified, by either measure.
+/// Nearest images of each that are verified, by either measure, if they are similar at all.
 const NEIGHBOURS: usize = 16;
+/// Nearest images of each that are verified in any case.
+const NEAREST: usize = 4;
+/// Similarity below which not even the nearest image is looked at: two photographs picked by chance are as close.
+const DISTANT: f32 = 0.2;
 /// Probability from which a pair that is merely similar is worth showing.
 const LIKELY_SIMILAR: f32 = 0.3;
 /// Features kept in memory, about 200 kB each.
@@ -78,13 +83,21 @@ impl<'a> Comparer<'a> {
         candidates: &[dedup::Candidate],
         level: MatchClass,
         policy: &dedup::KeepPolicy,
+        apart: &Apart,
     ) -> Result<Matches, ScanError> {
         let pairs = self.candidates()?;
         let mut tested: BTreeSet<(u32, u32)> = pairs.iter().copied().collect();
         let mut matches = self.judge(&pairs, level)?;
         for _ in 0..ROUNDS {
             // Members of a group have to match its keeper: verify what retrieval did not bring up.
-            let missing = missing_pairs(&matches, &tested, candidates, level, policy);
+            let missing = missing_pairs(
+                &matches,
+                &tested,
+                &marked(candidates, &matches),
+                level,
+                policy,
+                apart,
+            );
             if missing.is_empty() {
                 break;
             }
@@ -96,7 +109,12 @@ impl<'a> Comparer<'a> {
 
     fn candidates(&self) -> Result<Vec<(u32, u32)>, ScanError> {
         let calibration = self.cascade.calibration();
-        let candidates = Candidates::new(self.contents.len(), NEIGHBOURS);
+        let limits = Limits {
+            neighbours: NEIGHBOURS,
+            nearest: NEAREST,
+            similar: Similarity::clamped(calibration.min_similarity),
+        };
+        let candidates = Candidates::new(self.contents.len(), limits);
         let embeddings: Vec<Embedding> = self
             .contents
             .iter()
@@ -104,7 +122,7 @@ impl<'a> Comparer<'a> {
             .collect();
         join::self_join_each(
             &embeddings,
-            Similarity::clamped(calibration.min_similarity),
+            Similarity::clamped(calibration.min_similarity.min(DISTANT)),
             |joined| {
                 (self.progress)(Progress {
                     phase: Phase::Comparing,
@@ -164,35 +182,45 @@ impl<'a> Comparer<'a> {
 
     fn judge_one(&self, a: u32, b: u32) -> Result<Option<Match>, ScanError> {
         let (x, y) = (self.contents[a as usize].known, self.contents[b as usize].known);
-        let verification = if self.cascade.is_verifiable(&x.fingerprint, &y.fingerprint) {
-            self.verified.fetch_add(1, Ordering::Relaxed);
-            Some(verify(&*self.features(a)?, &*self.features(b)?))
-        } else {
-            None
-        };
-        let judge = |verification: Option<&Verification>| {
-            self.cascade
-                .judge(&x.fingerprint, &x.variants, &y.fingerprint, verification)
-        };
-        let found = judge(verification.as_ref());
+        if !self.cascade.is_verifiable(&x.fingerprint, &y.fingerprint) {
+            return Ok(self
+                .cascade
+                .judge(&x.fingerprint, &x.variants, &y.fingerprint, None));
+        }
+        self.verified.fetch_add(1, Ordering::Relaxed);
+        let found = self.judge_by(a, b, &*self.features(a)?, &*self.features(b)?);
         let is_too_small = |m: &Match| m.evidence.held_back == Some(Gate::TooSmall);
         if found.as_ref().is_some_and(is_too_small)
-            && let Some(closer) = self.closer(a, b)
+            && let (Some(x), Some(y)) = (self.closer(a), self.closer(b))
         {
             // A thumbnail cannot tell a 3 from an 8: the files can.
-            return Ok(judge(Some(&closer)));
+            return Ok(self.judge_by(a, b, &x, &y));
         }
         Ok(found)
     }
 
-    /// Verification on the files themselves; `None` when they cannot be read again.
-    fn closer(&self, a: u32, b: u32) -> Option<Verification> {
-        let features = |index: u32| {
-            let bytes = std::fs::read(self.contents[index as usize].path).ok()?;
-            let decoded = decode(&bytes, self.limits).ok()?;
-            Some(Features::extract(&close_up(&decoded.pixels)))
-        };
-        Some(verify(&features(a)?, &features(b)?))
+    fn judge_by(&self, a: u32, b: u32, features_a: &Features, features_b: &Features) -> Option<Match> {
+        let (x, y) = (self.contents[a as usize].known, self.contents[b as usize].known);
+        let verification = verify(features_a, features_b);
+        let mut found =
+            self.cascade
+                .judge(&x.fingerprint, &x.variants, &y.fingerprint, Some(&verification))?;
+        if let Some(transform) = found.transform.filter(|_| found.class == MatchClass::Edited) {
+            found.evidence.traces = Some(traces(
+                features_a,
+                features_b,
+                &transform,
+                &found.evidence.changed,
+            ));
+        }
+        Some(found)
+    }
+
+    /// Features of the file itself; `None` when it cannot be read again.
+    fn closer(&self, index: u32) -> Option<Features> {
+        let bytes = std::fs::read(self.contents[index as usize].path).ok()?;
+        let decoded = decode(&bytes, self.limits).ok()?;
+        Some(Features::extract(&close_up(&decoded.pixels)))
     }
 
     /// Features from the thumbnail, or from memory.
@@ -219,6 +247,7 @@ fn missing_pairs(
     candidates: &[dedup::Candidate],
     level: MatchClass,
     policy: &dedup::KeepPolicy,
+    apart: &Apart,
 ) -> Vec<(u32, u32)> {
     let edges = edges(matches);
     let mut neighbours: HashMap<usize, Vec<usize>> = HashMap::new();
@@ -227,7 +256,7 @@ fn missing_pairs(
         neighbours.entry(edge.b).or_default().push(edge.a);
     }
     let mut missing = BTreeSet::new();
-    for group in dedup::group(candidates, &edges, level, policy) {
+    for group in dedup::group(candidates, &edges, level, policy, apart) {
         let members: Vec<usize> = group.members.iter().copied().chain([group.keeper]).collect();
         let inside: BTreeSet<usize> = members.iter().copied().collect();
         // Whoever matches a member should be tried against the keeper.
@@ -261,6 +290,16 @@ fn missing_pairs(
 fn ordered(a: usize, b: usize) -> (u32, u32) {
     let position = |i: usize| u32::try_from(i).expect("contents are numbered in 32 bits");
     (position(a.min(b)), position(a.max(b)))
+}
+
+/// The candidates with what the matches say about them.
+pub(super) fn marked(candidates: &[dedup::Candidate], matches: &Matches) -> Vec<dedup::Candidate> {
+    let mut marked = candidates.to_vec();
+    let pairs = matches
+        .iter()
+        .map(|(&(a, b), found)| (a as usize, b as usize, found));
+    originality::mark(&mut marked, pairs);
+    marked
 }
 
 /// The matches as edges.

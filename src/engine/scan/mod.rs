@@ -6,30 +6,31 @@ mod cache;
 mod codec;
 mod comparing;
 mod intake;
+mod sorting;
+mod verdicts;
 pub(super) mod walk;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use globset::GlobSet;
 
-use crate::dedup::{self, Calibration, Cascade, Group, KeepPolicy, Match, plan};
+use crate::dedup::{self, Calibration, Cascade, KeepPolicy, Match, plan};
 use crate::error::ErrorKind;
-use crate::types::{ContentHash, ImageFormat, MatchClass, Stage};
+use crate::types::{ContentHash, ImageFormat, MatchClass};
 use crate::vector::VectorError;
 use crate::vision::{Analyser, DecodeLimits, Embedder};
 
 pub use cache::CacheError;
+pub use verdicts::{VerdictError, Verdicts};
 
 use cache::Cache;
-use comparing::{Comparer, Content, Matches};
-use intake::{Intake, Known};
-use walk::Found;
+use comparing::{Comparer, Content};
+use sorting::Sorted;
 
 /// What to scan, and how.
 #[derive(Debug, Clone)]
@@ -48,6 +49,8 @@ pub struct ScanOptions {
     pub threads: usize,
     /// Folder of the cache; without it nothing outlives the scan.
     pub cache: Option<PathBuf>,
+    /// What people said about pairs.
+    pub verdicts: Verdicts,
     /// Limits on what is read.
     pub limits: DecodeLimits,
     /// Coefficients and thresholds.
@@ -104,8 +107,8 @@ pub struct ScannedImage {
     pub modified: i64,
     /// BLAKE3 of the bytes.
     pub content: ContentHash,
-    /// In a reference folder.
-    pub reference: bool,
+    /// In a reference folder, or a person said that it stays: never removed.
+    pub stays: bool,
 }
 
 /// A member of a group; positions refer to [`ScanReport::images`].
@@ -255,7 +258,7 @@ pub fn scan(
         let reading = started.elapsed();
 
         let started = Instant::now();
-        let sorted = Sorted::of(&walk.files, &intake, &options.keep);
+        let sorted = Sorted::of(&walk.files, &intake, &options.keep, &options.verdicts);
         let cascade = Cascade::new(options.calibration.clone());
         let contents: Vec<Content<'_>> = sorted
             .classes
@@ -267,12 +270,13 @@ pub fn scan(
             .collect();
         let comparer = Comparer::new(&contents, &cascade, &cache, &options.limits, progress);
         let candidates: Vec<dedup::Candidate> = sorted.classes.iter().map(|c| c.best.clone()).collect();
-        let matches = comparer.matches(&candidates, options.level, &options.keep)?;
+        let matches = comparer.matches(&candidates, options.level, &options.keep, &sorted.apart)?;
         let groups = dedup::group(
-            &candidates,
+            &comparing::marked(&candidates, &matches),
             &comparing::edges(&matches),
             options.level,
             &options.keep,
+            &sorted.apart,
         );
         let mut report = sorted.report(&groups, &matches, &cascade);
 
@@ -294,185 +298,9 @@ pub fn scan(
     })
 }
 
-/// The images by their pixels: what is equal to the pixel is settled before anything is compared.
-struct Sorted<'a> {
-    files: &'a [Found],
-    intake: &'a Intake,
-    /// Files that are images, in order: positions in `files`.
-    images: Vec<usize>,
-    classes: Vec<PixelClass>,
-}
-
-/// Images of equal pixels.
-struct PixelClass {
-    /// The content compared with other classes: that of the best file.
-    content: usize,
-    best: dedup::Candidate,
-    /// Positions in [`Sorted::images`], best first.
-    images: Vec<usize>,
-}
-
-impl<'a> Sorted<'a> {
-    fn of(files: &'a [Found], intake: &'a Intake, policy: &KeepPolicy) -> Self {
-        let images: Vec<usize> = (0..files.len())
-            .filter(|&file| intake.content_of[file].is_some())
-            .collect();
-        let mut sorted = Self {
-            files,
-            intake,
-            images,
-            classes: Vec::new(),
-        };
-        let mut classes: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-        for image in 0..sorted.images.len() {
-            let pixels = sorted.known(image).fingerprint.pixel_hash;
-            classes.entry(pixels).or_default().push(image);
-        }
-        sorted.classes = classes
-            .into_values()
-            .map(|mut images| {
-                images.sort_by(|&a, &b| policy.compare(&sorted.candidate(a), &sorted.candidate(b)));
-                PixelClass {
-                    content: sorted.content(images[0]),
-                    best: sorted.candidate(images[0]),
-                    images,
-                }
-            })
-            .collect();
-        sorted.classes.sort_by(|a, b| a.best.name.cmp(&b.best.name));
-        sorted
-    }
-
-    fn content(&self, image: usize) -> usize {
-        self.intake.content_of[self.images[image]].expect("images are the files that have a content")
-    }
-
-    fn known(&self, image: usize) -> &Known {
-        &self.intake.contents[self.content(image)]
-    }
-
-    fn candidate(&self, image: usize) -> dedup::Candidate {
-        let file = &self.files[self.images[image]];
-        let print = &self.known(image).fingerprint;
-        dedup::Candidate {
-            name: file.name.clone(),
-            pixels: u64::from(print.width) * u64::from(print.height),
-            size: file.size,
-            modified: file.modified,
-            reference: file.reference,
-        }
-    }
-
-    fn report(&self, groups: &[Group], matches: &Matches, cascade: &Cascade) -> ScanReport {
-        let mut edges: Vec<ScanEdge> = matches
-            .iter()
-            .map(|(&(a, b), found)| {
-                let image = |class: u32| self.classes[class as usize].images[0];
-                edge(image(a), image(b), found)
-            })
-            .collect();
-        let mut in_group = vec![false; self.classes.len()];
-        let mut reported = Vec::new();
-        let mut all: Vec<(usize, &[usize])> =
-            groups.iter().map(|g| (g.keeper, g.members.as_slice())).collect();
-        for group in groups {
-            in_group[group.keeper] = true;
-            group.members.iter().for_each(|&m| in_group[m] = true);
-        }
-        let alone = (0..self.classes.len()).filter(|&c| !in_group[c] && self.classes[c].images.len() > 1);
-        all.extend(alone.map(|class| (class, [].as_slice())));
-        for (keeper, others) in all {
-            let keeper_image = self.classes[keeper].images[0];
-            let mut members = Vec::new();
-            for &image in &self.classes[keeper].images[1..] {
-                let found = self.exact(keeper_image, image, cascade);
-                edges.push(edge(keeper_image, image, &found));
-                members.push(Member { image, found });
-            }
-            for &class in others {
-                let Some(found) = oriented(matches, keeper, class) else {
-                    continue;
-                };
-                for (rank, &image) in self.classes[class].images.iter().enumerate() {
-                    if rank > 0 {
-                        let first = self.classes[class].images[0];
-                        edges.push(edge(first, image, &self.exact(first, image, cascade)));
-                    }
-                    members.push(Member {
-                        image,
-                        found: found.clone(),
-                    });
-                }
-            }
-            members.sort_by_key(|m| m.image);
-            reported.push(ScanGroup {
-                keeper: keeper_image,
-                members,
-            });
-        }
-        reported.sort_by_key(|g| g.keeper);
-        edges.sort_by_key(|e| (e.a, e.b));
-        let duplicates = reported.iter().flat_map(|g| &g.members);
-        let stats = ScanStats {
-            duplicates: duplicates.clone().count() as u64,
-            duplicate_bytes: duplicates.map(|m| self.files[self.images[m.image]].size).sum(),
-            ..ScanStats::default()
-        };
-        ScanReport {
-            images: (0..self.images.len()).map(|i| self.image(i)).collect(),
-            groups: reported,
-            edges,
-            skipped: Vec::new(),
-            stats,
-        }
-    }
-
-    /// The match of two images of equal pixels.
-    fn exact(&self, a: usize, b: usize, cascade: &Cascade) -> Match {
-        let (x, y) = (self.known(a), self.known(b));
-        cascade
-            .judge(&x.fingerprint, &x.variants, &y.fingerprint, None)
-            .filter(|m| matches!(m.stage, Stage::Bytes | Stage::Pixels))
-            .expect("images of one class have equal pixels")
-    }
-
-    fn image(&self, image: usize) -> ScannedImage {
-        let file = &self.files[self.images[image]];
-        let known = self.known(image);
-        ScannedImage {
-            path: file.name.clone(),
-            canonical: file.canonical.clone(),
-            size: file.size,
-            width: known.fingerprint.width,
-            height: known.fingerprint.height,
-            format: known.format,
-            modified: file.modified,
-            content: known.fingerprint.content_hash,
-            reference: file.reference,
-        }
-    }
-}
-
-fn edge(a: usize, b: usize, found: &Match) -> ScanEdge {
-    ScanEdge {
-        a: a.min(b),
-        b: a.max(b),
-        class: found.class,
-        probability: found.probability,
-    }
-}
-
-/// The match from `a` to `b`, whichever way round it was found.
-fn oriented(matches: &Matches, a: usize, b: usize) -> Option<Match> {
-    let key = |i: usize| u32::try_from(i).ok();
-    if a < b {
-        return matches.get(&(key(a)?, key(b)?)).cloned();
-    }
-    Some(matches.get(&(key(b)?, key(a)?))?.reversed())
-}
-
 impl ScanReport {
-    /// What the groups amount to: keepers stay, members go, except references and what is merely similar.
+    /// What the groups amount to: keepers stay, members go, except references, what is merely
+    /// similar, and what shows more than the keeper does.
     #[must_use]
     pub fn plan(&self) -> plan::Plan {
         let file = |image: usize| {
@@ -489,9 +317,10 @@ impl ScanReport {
                 .iter()
                 .map(|member| plan::GroupFile {
                     file: file(member.image),
-                    reference: self.images[member.image].reference,
+                    reference: self.images[member.image].stays,
                     class: member.found.class,
                     probability: member.found.probability,
+                    covered: member.found.covers(),
                 })
                 .collect();
             (file(group.keeper), members)

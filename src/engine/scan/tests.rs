@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use super::{ScanError, ScanOptions, ScanReport, scan};
+use super::{ScanError, ScanOptions, ScanReport, Verdicts, scan};
 use crate::dedup::{Calibration, KeepPolicy};
 use crate::error::ErrorKind;
-use crate::types::{Embedding, MatchClass, ModelHash};
-use crate::vision::{DecodeLimits, Embedder, RgbImage, VisionError, thumbnail};
+use crate::types::{Embedding, ImagePair, Judgement, MatchClass, ModelHash, Verdict};
+use crate::vision::{DecodeLimits, Embedder, RgbImage, VisionError, fingerprint, thumbnail};
 
 /// Finds everything alike: what is a match is left to verification.
 struct OneDirection;
@@ -82,6 +82,7 @@ fn options(root: &Path) -> ScanOptions {
         keep: KeepPolicy::default(),
         threads: 2,
         cache: None,
+        verdicts: Verdicts::default(),
         limits: DecodeLimits::default(),
         calibration: Calibration::default(),
     }
@@ -330,4 +331,137 @@ fn an_argument_that_is_not_there_is_an_error() {
     .expect_err("there is no such folder");
     assert!(matches!(error, ScanError::Root { .. }));
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+/// Verdicts on pairs of files of `root`.
+fn verdicts(root: &Path, said: &[(&str, &str, Verdict)]) -> Verdicts {
+    let content = |name: &str| {
+        let bytes = fs::read(root.join(name)).expect("it is there");
+        fingerprint::content_hash(&bytes)
+    };
+    let judgements: Vec<Judgement> = said
+        .iter()
+        .map(|&(a, b, verdict)| Judgement {
+            pair: ImagePair::new(content(a), content(b)).expect("two contents"),
+            verdict,
+            at: chrono::DateTime::UNIX_EPOCH,
+        })
+        .collect();
+    let path = root.join("verdicts.jsonl");
+    Verdicts::record(&path, &judgements).expect("written");
+    Verdicts::read(&path).expect("readable")
+}
+
+#[test]
+fn what_people_said_is_respected_between_members_and_among_equal_pixels() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    album(root);
+    let scanned = |said: &[(&str, &str, Verdict)]| {
+        let report = run(&ScanOptions {
+            verdicts: verdicts(root, said),
+            ..options(root)
+        });
+        fs::remove_file(root.join("verdicts.jsonl")).expect("removed");
+        report
+    };
+    // Both match the keeper: only one may stand in its group.
+    let report = scanned(&[("crop.jpg", "recompressed.jpg", Verdict::NotDuplicate)]);
+    let found = groups(&report);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].contains(&"recompressed.jpg near_identical".to_owned()));
+    assert!(!found[0].iter().any(|name| name.starts_with("crop")), "{found:?}");
+    // Files of equal pixels, and all other files of these pixels with them.
+    let report = scanned(&[("original.ppm", "container.ppm", Verdict::NotDuplicate)]);
+    let found = groups(&report);
+    let together = found.iter().any(|group| {
+        let has = |name: &str| group.iter().any(|member| member.starts_with(name));
+        has("original.ppm") && has("container.ppm")
+    });
+    assert!(!together, "{found:?}");
+    // Both stay: neither is removed, whoever else is their copy.
+    let report = scanned(&[("original.ppm", "recompressed.jpg", Verdict::KeepBoth)]);
+    let removed: Vec<String> = report
+        .plan()
+        .groups
+        .iter()
+        .flat_map(|g| g.remove.iter().map(|r| r.file.path.clone()))
+        .collect();
+    assert!(
+        !removed
+            .iter()
+            .any(|path| path.ends_with("original.ppm") || path.ends_with("recompressed.jpg")),
+        "{removed:?}"
+    );
+    // Withdrawn: as if nothing had been said.
+    let both = [
+        ("crop.jpg", "recompressed.jpg", Verdict::NotDuplicate),
+        ("crop.jpg", "recompressed.jpg", Verdict::Withdrawn),
+    ];
+    assert_eq!(groups(&scanned(&both))[0].len(), 5);
+}
+
+/// The picture with a filled box of letters over it.
+fn written_on(image: &RgbImage) -> RgbImage {
+    let mut image = image.clone();
+    let (width, height) = image.dimensions();
+    for y in height * 7 / 10..height * 17 / 20 {
+        for x in width / 10..width * 9 / 10 {
+            let is_ink = (x / 6) % 3 == 0 && (y / 8) % 2 == 0;
+            image.put_pixel(x, y, [if is_ink { 0 } else { 255 }; 3].into());
+        }
+    }
+    image
+}
+
+/// The picture in a white frame.
+fn framed(image: &RgbImage) -> RgbImage {
+    let (width, height) = image.dimensions();
+    let mut frame = RgbImage::from_pixel(width + 100, height + 100, [255; 3].into());
+    for (x, y, pixel) in image.enumerate_pixels() {
+        frame.put_pixel(x + 50, y + 50, *pixel);
+    }
+    frame
+}
+
+#[test]
+fn the_unedited_picture_is_kept_whatever_its_size_in_bytes() {
+    let original = picture(1, 360, 270);
+    // Names and bytes favour the edited one: it comes first, and is not compressed.
+    let cases = [
+        ("written on", written_on(&original)),
+        ("framed", framed(&original)),
+        ("cropped", part(&original, 40, 30, 290, 220)),
+    ];
+    for (what, edited) in cases {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("a.ppm"), ppm(&edited)).expect("written");
+        fs::write(folder.path().join("b.jpg"), jpeg(&original)).expect("written");
+        assert_eq!(
+            groups(&run(&options(folder.path()))),
+            [["b.jpg", "a.ppm edited"]],
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_collage_is_shown_and_never_planned_for_removal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pictures: Vec<RgbImage> = (1..3).map(|seed| picture(seed, 360, 270)).collect();
+    let mut collage = RgbImage::new(720, 270);
+    for (place, picture) in (0..).zip(&pictures) {
+        for (x, y, pixel) in picture.enumerate_pixels() {
+            collage.put_pixel(360 * place + x, y, *pixel);
+        }
+        fs::write(folder.path().join(format!("{place}.jpg")), jpeg(picture)).expect("written");
+    }
+    fs::write(folder.path().join("collage.ppm"), ppm(&collage)).expect("written");
+    let report = run(&options(folder.path()));
+    for group in report.plan().groups {
+        assert!(
+            group.keep.path.ends_with("collage.ppm"),
+            "the collage would go: {group:?}"
+        );
+    }
 }

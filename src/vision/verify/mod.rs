@@ -14,6 +14,7 @@ mod judge;
 mod pairing;
 mod plane;
 mod tiles;
+mod traces;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use describe::Keypoint;
 use plane::Plane;
 
 pub use judge::verify;
+pub use traces::{Trace, Traces, traces};
 
 /// About how many keypoints describe an image.
 const KEYPOINTS: usize = 500;

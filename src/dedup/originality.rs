@@ -1,0 +1,255 @@
+//! Which images of a family were made from which: what the pairs say about who is the original.
+//!
+//! A person wants to keep the whole, unedited picture. Size alone does not find it: a caption, a border or a new
+//! compression adds bytes. The evidence of the pairs does: of a crop and its source one shows more; a border is plain;
+//! an overlay looks drawn; and an original agrees with all its copies, which agree less with each other.
+
+use super::policy::Candidate;
+use super::{Evidence, Match};
+use crate::types::MatchClass;
+
+/// What a pair says about which of its two images was altered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clue {
+    /// Nothing: both are whole frames of one picture.
+    Alike,
+    /// The first was made from the second, or from something more like it.
+    First,
+    /// The second was made from the first.
+    Second,
+    /// One of them was altered, and the pair does not say which.
+    Either,
+}
+
+/// Share of an image from which all of it counts as shown.
+const ALL: f32 = 0.97;
+/// Share of an image that a kept one has to show before the image may go.
+const COVERED: f32 = 0.9;
+/// A picture within another one that is shown at less than this scale was shrunk to fit: a collage or a screenshot.
+const SHRUNK: f32 = 0.85;
+
+impl Match {
+    /// What the match says about which image was altered.
+    #[must_use]
+    pub fn clue(&self) -> Clue {
+        if self.class != MatchClass::Edited {
+            return Clue::Alike;
+        }
+        let Evidence {
+            overlap_a,
+            overlap_b,
+            traces,
+            ..
+        } = &self.evidence;
+        let (Some(a), Some(b)) = (overlap_a, overlap_b) else {
+            return Clue::Either;
+        };
+        let traces = traces.unwrap_or_default();
+        let scale = self.transform.map_or(1.0, |t| t.scale);
+        match (*a >= ALL, *b >= ALL) {
+            // The first shows all of the second, and more.
+            (false, true) if traces.a.bordered || scale > 1.0 / SHRUNK => Clue::First,
+            (false, true) => Clue::Second,
+            (true, false) if traces.b.bordered || scale < SHRUNK => Clue::Second,
+            (true, false) => Clue::First,
+            _ => match (
+                traces.a.drawn || traces.a.bordered,
+                traces.b.drawn || traces.b.bordered,
+            ) {
+                (true, false) => Clue::First,
+                (false, true) => Clue::Second,
+                _ => Clue::Either,
+            },
+        }
+    }
+
+    /// Whether the second image may go when the first one stays: the first shows all of it, or all but a plain border.
+    #[must_use]
+    pub fn covers(&self) -> bool {
+        match self.class {
+            MatchClass::Similar => false,
+            MatchClass::Edited => {
+                self.evidence.overlap_b.is_some_and(|share| share >= COVERED)
+                    || self.evidence.traces.is_some_and(|traces| traces.b.bordered)
+            }
+            MatchClass::NearIdentical | MatchClass::SamePixels | MatchClass::Identical => true,
+        }
+    }
+}
+
+/// Notes in `candidates` what their matches, by position, say about them: whether they were altered, and how well they
+/// agree with all the others.
+pub fn mark<'a>(
+    candidates: &mut [Candidate],
+    matches: impl Iterator<Item = (usize, usize, &'a Match)> + Clone,
+) {
+    let mut whole = vec![0u32; candidates.len()];
+    for (a, b, found) in matches.clone() {
+        if found.class > MatchClass::Edited {
+            whole[a] += 1;
+            whole[b] += 1;
+        }
+        if found.class >= MatchClass::Edited {
+            // Whole numbers add up to the same in any order.
+            let closeness = (found.similarity.get().max(0.0) * 1000.0).round() as u64;
+            candidates[a].agreement += closeness;
+            candidates[b].agreement += closeness;
+        }
+    }
+    for (a, b, found) in matches {
+        let altered = match found.clue() {
+            Clue::Alike => None,
+            Clue::First => Some(a),
+            Clue::Second => Some(b),
+            // The one that is alone with its change.
+            Clue::Either if whole[a] != whole[b] => Some(if whole[a] < whole[b] { a } else { b }),
+            Clue::Either => None,
+        };
+        if let Some(altered) = altered {
+            candidates[altered].altered = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Similarity, Stage, Transform};
+    use crate::vision::verify::{Trace, Traces};
+
+    fn found(class: MatchClass, overlap: [f32; 2], scale: f32, traces: Traces) -> Match {
+        Match {
+            class,
+            probability: 0.99,
+            similarity: Similarity::clamped(0.9),
+            stage: Stage::Verification,
+            transform: Some(Transform {
+                scale,
+                ..Transform::IDENTITY
+            }),
+            overlap: Some(overlap[0].max(overlap[1])),
+            evidence: Evidence {
+                overlap_a: Some(overlap[0]),
+                overlap_b: Some(overlap[1]),
+                traces: Some(traces),
+                ..Evidence::default()
+            },
+        }
+    }
+
+    fn candidate(name: &str) -> Candidate {
+        Candidate {
+            name: name.to_owned(),
+            pixels: 100,
+            size: 1,
+            ..Candidate::default()
+        }
+    }
+
+    const NONE: Trace = Trace {
+        bordered: false,
+        drawn: false,
+    };
+    const BORDER: Trace = Trace {
+        bordered: true,
+        drawn: false,
+    };
+    const DRAWN: Trace = Trace {
+        bordered: false,
+        drawn: true,
+    };
+
+    #[test]
+    fn a_pair_says_which_image_was_altered() {
+        let traces = |a, b| Traces { a, b };
+        let cases = [
+            (
+                "a crop of the first",
+                [0.8, 1.0],
+                1.0,
+                traces(NONE, NONE),
+                Clue::Second,
+            ),
+            (
+                "the first has a border",
+                [0.8, 1.0],
+                1.0,
+                traces(BORDER, NONE),
+                Clue::First,
+            ),
+            (
+                "the first is a collage",
+                [0.25, 1.0],
+                2.0,
+                traces(NONE, NONE),
+                Clue::First,
+            ),
+            ("a shrunk crop", [0.6, 1.0], 0.5, traces(NONE, NONE), Clue::Second),
+            (
+                "the second is written on",
+                [1.0, 1.0],
+                1.0,
+                traces(NONE, DRAWN),
+                Clue::Second,
+            ),
+            (
+                "nothing is known",
+                [1.0, 1.0],
+                1.0,
+                traces(NONE, NONE),
+                Clue::Either,
+            ),
+            (
+                "both are written on",
+                [1.0, 1.0],
+                1.0,
+                traces(DRAWN, DRAWN),
+                Clue::Either,
+            ),
+        ];
+        for (what, overlap, scale, traces, clue) in cases {
+            let forth = found(MatchClass::Edited, overlap, scale, traces);
+            assert_eq!(forth.clue(), clue, "{what}");
+            let back = match clue {
+                Clue::First => Clue::Second,
+                Clue::Second => Clue::First,
+                other => other,
+            };
+            let turned = found(
+                MatchClass::Edited,
+                [overlap[1], overlap[0]],
+                1.0 / scale,
+                traces.reversed(),
+            );
+            assert_eq!(turned.clue(), back, "{what}, the other way round");
+        }
+        let whole = found(MatchClass::NearIdentical, [1.0, 1.0], 0.5, traces(NONE, NONE));
+        assert_eq!(whole.clue(), Clue::Alike);
+    }
+
+    #[test]
+    fn what_shows_more_than_the_kept_image_does_not_go() {
+        let traces = |a, b| Traces { a, b };
+        let covers = |overlap, traces| found(MatchClass::Edited, overlap, 1.0, traces).covers();
+        assert!(covers([0.5, 1.0], traces(NONE, NONE)), "a crop may go");
+        assert!(covers([1.0, 0.5], traces(NONE, BORDER)), "a border is no loss");
+        assert!(
+            !covers([1.0, 0.25], traces(NONE, NONE)),
+            "a collage shows other pictures"
+        );
+    }
+
+    #[test]
+    fn the_one_alone_with_its_change_was_altered() {
+        let mut images = ["original", "small", "written on"].map(candidate).to_vec();
+        let alike = found(MatchClass::NearIdentical, [1.0, 1.0], 0.5, Traces::default());
+        let edited = found(MatchClass::Edited, [1.0, 1.0], 1.0, Traces::default());
+        let pairs = [(0, 1, &alike), (0, 2, &edited), (1, 2, &edited)];
+        mark(&mut images, pairs.into_iter());
+        assert_eq!(
+            images.iter().map(|i| i.altered).collect::<Vec<_>>(),
+            [false, false, true]
+        );
+        assert_eq!(images[0].agreement, 1800);
+    }
+}
