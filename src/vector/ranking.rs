@@ -30,6 +30,14 @@ impl Best {
         }
     }
 
+    /// The worst hit kept, once there are `k`.
+    pub(super) fn worst(&self) -> Option<Hit> {
+        if self.heap.len() < self.k {
+            return None;
+        }
+        self.heap.peek().copied()
+    }
+
     /// The hits kept, best first.
     pub(super) fn into_sorted(self) -> Vec<Hit> {
         self.heap.into_sorted_vec()

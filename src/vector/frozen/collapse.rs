@@ -1,14 +1,17 @@
 //! From rows to nodes: equal vectors share one original, equal codes share one node of the graph.
 //!
 //! Equal vectors tear a graph apart (each links to the others and to nothing else), and there is nothing to be won
-//! by telling them apart while searching.
+//! by telling them apart while searching. Crowds of vectors that are nearly equal share a node too ([`crowd`]).
 
 use std::collections::HashMap;
 
 use half::f16;
 use rayon::prelude::*;
 
+use super::super::distance::Kernels;
 use super::super::quantise::{code_len, encode, step_of};
+use super::beam::Codes;
+use super::crowd;
 use crate::types::Embedding;
 
 /// The distinct codes and what stands behind them, in order of first appearance.
@@ -18,7 +21,7 @@ pub(super) struct Collapsed {
     pub(super) codes: Vec<u8>,
     pub(super) code_len: usize,
     pub(super) step: f32,
-    /// Largest norm of a code's error.
+    /// Largest norm of the difference between a vector and its own code.
     pub(super) error: f32,
     /// Vectors of each node, as positions in `originals`.
     pub(super) vectors_of: Vec<Vec<u32>>,
@@ -52,15 +55,58 @@ pub(super) fn collapse(dim: usize, rows: &[Embedding]) -> Collapsed {
         .collect();
     let error = coded.iter().map(|(_, error)| *error).fold(0.0, f32::max);
     let (codes, vectors_of) = distinct(coded.into_iter().map(|(code, _)| code).collect());
+    let len = code_len(dim);
+    let (codes, vectors_of) = without_crowds(codes.concat(), len, step, vectors_of);
     Collapsed {
-        codes: codes.concat(),
-        code_len: code_len(dim),
+        codes,
+        code_len: len,
         step,
         error,
         vectors_of,
         rows_of,
         originals,
     }
+}
+
+/// The codes and the vectors behind them, with every crowd behind the code that stands for it.
+fn without_crowds(
+    codes: Vec<u8>,
+    len: usize,
+    step: f32,
+    vectors_of: Vec<Vec<u32>>,
+) -> (Vec<u8>, Vec<Vec<u32>>) {
+    if len == 0 {
+        return (codes, vectors_of);
+    }
+    let stands_for = crowd::representatives(
+        Codes {
+            bytes: &codes,
+            len,
+            kernels: Kernels::active(),
+        },
+        step,
+    );
+    let mut merged: Vec<Vec<u32>> = vec![Vec::new(); vectors_of.len()];
+    // The vectors whose own code it is come first: their place is in the middle.
+    for (node, vectors) in (0u32..).zip(&vectors_of) {
+        if stands_for[node as usize] == node {
+            merged[node as usize].extend(vectors);
+        }
+    }
+    for (node, vectors) in (0u32..).zip(&vectors_of) {
+        if stands_for[node as usize] != node {
+            merged[stands_for[node as usize] as usize].extend(vectors);
+        }
+    }
+    let kept: Vec<&[u8]> = codes
+        .chunks_exact(len)
+        .zip(&merged)
+        .filter(|(_, vectors)| !vectors.is_empty())
+        .map(|(code, _)| code)
+        .collect();
+    let codes = kept.concat();
+    merged.retain(|vectors| !vectors.is_empty());
+    (codes, merged)
 }
 
 /// The distinct values in order of first appearance, and for each the positions where it stands.

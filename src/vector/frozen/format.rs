@@ -29,6 +29,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::FrozenError;
+use super::map::large_pages;
 
 #[cfg(target_endian = "big")]
 compile_error!("the frozen index is read in place and needs a little-endian processor");
@@ -223,12 +224,16 @@ fn checksum(bytes: &[u8]) -> u32 {
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) shape: Shape,
-    pub(super) bytes: Bytes,
+    /// All that stands before the originals.
+    hot: Bytes,
+    /// The originals.
+    cold: Bytes,
     ranges: [Range<usize>; SECTIONS.len()],
 }
 
 impl Block {
-    /// Checks a block. It is copied when it does not start at a multiple of 64 bytes in memory.
+    /// Checks a block. What every search touches is copied to where it can be reached fast (see [`large_pages`]), the
+    /// originals only when the block does not start at a multiple of 64 bytes in memory.
     pub(super) fn read(bytes: Bytes) -> Result<Self, FrozenError> {
         let header = bytes
             .get(..HEADER_LEN)
@@ -299,16 +304,28 @@ impl Block {
                 });
             }
         }
+        let originals = ranges[Section::Originals as usize].clone();
+        let (hot, cold) = if bytes.as_ptr().addr().is_multiple_of(ALIGN) {
+            let hot = bytes.slice(..originals.start);
+            (large_pages(&hot).unwrap_or(hot), bytes.slice(originals))
+        } else {
+            let whole = large_pages(&bytes).unwrap_or_else(|| aligned(&bytes));
+            (whole.slice(..originals.start), whole.slice(originals))
+        };
         Ok(Self {
             shape,
-            bytes: aligned(bytes),
+            hot,
+            cold,
             ranges,
         })
     }
 
     /// The numbers of a section. `T` is the section's type as documented there.
     pub(super) fn section<T: bytemuck::AnyBitPattern>(&self, section: Section) -> &[T] {
-        bytemuck::cast_slice(&self.bytes[self.ranges[section as usize].clone()])
+        bytemuck::cast_slice(match section {
+            Section::Originals => &self.cold,
+            _ => &self.hot[self.ranges[section as usize].clone()],
+        })
     }
 
     /// Length of a section in bytes.
@@ -375,11 +392,8 @@ impl AsRef<[u8]> for Lines {
 }
 
 /// The same bytes at a multiple of 64 bytes in memory. Their number is one, too.
-fn aligned(bytes: Bytes) -> Bytes {
-    if bytes.as_ptr().addr().is_multiple_of(ALIGN) {
-        return bytes;
-    }
+fn aligned(bytes: &[u8]) -> Bytes {
     let mut lines = vec![Line([0; ALIGN]); bytes.len() / ALIGN];
-    bytemuck::cast_slice_mut(&mut lines).copy_from_slice(&bytes);
+    bytemuck::cast_slice_mut(&mut lines).copy_from_slice(bytes);
     Bytes::from_owner(Lines(lines))
 }

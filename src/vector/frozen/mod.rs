@@ -27,10 +27,12 @@
 mod beam;
 mod build;
 mod collapse;
+mod crowd;
 mod format;
 mod graph;
 mod map;
 mod search;
+mod spread;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +46,7 @@ use crate::types::{Embedding, Similarity};
 use beam::{Codes, Links};
 use format::{Block, Section};
 pub use map::{MapOptions, map};
+use spread::Spreads;
 
 /// How the graph is built.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -164,6 +167,7 @@ pub struct FrozenIndex {
     block: Block,
     kernels: Kernels,
     params: SearchParams,
+    spreads: Spreads,
 }
 
 impl FrozenIndex {
@@ -195,12 +199,14 @@ impl FrozenIndex {
     /// A variant of [`FrozenError`] with kind `corrupt`: any cut and any flipped bit is noticed.
     pub fn open(block: Bytes) -> Result<Self, FrozenError> {
         let block = Block::read(block)?;
-        let index = Self {
+        let mut index = Self {
             block,
             kernels: Kernels::active(),
             params: SearchParams::default(),
+            spreads: Spreads::default(),
         };
         index.view().check()?;
+        index.spreads = index.view().measure_spreads();
         Ok(index)
     }
 
@@ -279,6 +285,7 @@ impl FrozenIndex {
             originals: block.section(Section::Originals),
             step: shape.step,
             error: shape.error,
+            spreads: &self.spreads,
         }
     }
 }
@@ -340,6 +347,7 @@ struct View<'a> {
     originals: &'a [f16],
     step: f32,
     error: f32,
+    spreads: &'a Spreads,
 }
 
 impl View<'_> {

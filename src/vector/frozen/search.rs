@@ -1,6 +1,7 @@
 //! Top-k and range search over a block.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 use super::super::distance::prefetch;
 use super::super::quantise::product_error;
@@ -105,7 +106,7 @@ impl View<'_> {
         scratch.query.code = code;
     }
 
-    fn vectors_of(&self, node: u32) -> std::ops::Range<usize> {
+    pub(super) fn vectors_of(&self, node: u32) -> std::ops::Range<usize> {
         self.vector_starts[node as usize] as usize..self.vector_starts[node as usize + 1] as usize
     }
 
@@ -153,21 +154,41 @@ impl View<'_> {
             prefetch(&self.originals[first * self.dim..][..self.dim]);
             prefetch(&self.norms[first..=first]);
         }
-        self.offer(chosen, query, k, filter, hits);
+        let unit = self.step * scratch.query.step;
+        let score_of = |node: u32| scratch.beam.iter().find(|&(_, other)| other == node);
+        let limit = |node: u32| {
+            score_of(node).map_or(f32::INFINITY, |(score, _)| {
+                score as f32 * unit + self.error_of(node, scratch.query.error)
+            })
+        };
+        self.offer(&scratch.fresh, limit, query, k, filter, hits);
     }
 
-    /// Puts the `k` best of the allowed rows behind `nodes` into `hits`.
+    /// Puts the `k` best of the allowed rows behind `nodes` into `hits`; `limits` are the highest similarities that
+    /// nodes with several vectors can have, where they are known.
     fn offer(
         &self,
         nodes: &[u32],
+        limit: impl Fn(u32) -> f32,
         query: &Embedding,
         k: usize,
         filter: Option<RowFilter<'_>>,
         hits: &mut Vec<Hit>,
     ) {
         let mut best = Best::new(k);
-        for &node in nodes {
-            for vector in self.vectors_of(node) {
+        // Crowds last: by then most of them are out of question.
+        let crowded = |node: &u32| self.vectors_of(*node).len() > 1;
+        let single = nodes.iter().filter(|node| !crowded(node));
+        for &node in single.chain(nodes.iter().filter(|node| crowded(node))) {
+            let vectors = self.vectors_of(node);
+            if vectors.len() > 1
+                && best
+                    .worst()
+                    .is_some_and(|worst| limit(node) < worst.similarity.get())
+            {
+                continue;
+            }
+            for vector in vectors {
                 let similarity = self.similarity(vector, query);
                 for &row in self.rows_of(vector) {
                     if filter.is_none_or(|allows| allows(row)) {
@@ -179,9 +200,11 @@ impl View<'_> {
         hits.extend(best.into_sorted());
     }
 
-    /// Largest difference between a similarity and the product of two codes.
-    fn error(&self, scratch: &Scratch) -> f32 {
-        product_error(scratch.query.error, self.error)
+    /// Largest difference between the product of a node's code with the query's and the similarity of a vector of it.
+    fn error_of(&self, node: u32, query_error: f32) -> f32 {
+        let single = self.vectors_of(node).len() == 1;
+        let spread = if single { None } else { self.spreads.of(node) };
+        product_error(query_error, spread.unwrap_or(self.error))
     }
 
     /// Exact search: all codes in order, then the originals of every node that the codes' error leaves in question.
@@ -193,18 +216,28 @@ impl View<'_> {
         scratch: &mut Scratch,
         hits: &mut Vec<Hit>,
     ) {
-        let mut scored: Vec<(i32, u32)> = Vec::new();
-        self.score_all(scratch, filter, |node, score| scored.push((score, node)));
+        let unit = self.step * scratch.query.step;
+        let query_error = scratch.query.error;
+        let mut scored: Vec<(f32, u32)> = Vec::new();
+        self.score_all(scratch, filter, |node, score| {
+            scored.push((score as f32 * unit, node))
+        });
         if scored.len() > k {
-            // A node may hold several rows, so the k-th best node is no worse than the k-th best row.
-            scored.select_nth_unstable_by_key(k - 1, |&(score, _)| std::cmp::Reverse(score));
-            let unit = f64::from(self.step) * f64::from(scratch.query.step);
-            let in_question = 2.0 * f64::from(self.error(scratch)) / unit;
-            let least = f64::from(scored[k - 1].0) - in_question;
-            scored.retain(|&(score, _)| f64::from(score) >= least);
+            // A node has a row that is at least so similar, so the k-th best row is at least as good as the k-th of these.
+            let mut least: Vec<f32> = scored
+                .iter()
+                .map(|&(score, node)| score - self.error_of(node, query_error))
+                .collect();
+            let (_, least, _) = least.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+            let least = *least;
+            scored.retain(|&(score, node)| score + self.error_of(node, query_error) >= least);
         }
+        let limits: HashMap<u32, f32> = scored
+            .iter()
+            .map(|&(score, node)| (node, score + self.error_of(node, query_error)))
+            .collect();
         let nodes: Vec<u32> = scored.into_iter().map(|(_, node)| node).collect();
-        self.offer(&nodes, query, k, filter, hits);
+        self.offer(&nodes, |node| limits[&node], query, k, filter, hits);
     }
 
     /// Scores every node that the filter allows.
@@ -257,12 +290,23 @@ impl View<'_> {
                 reason = "rounded down on purpose, and within i32 after it"
             )]
             let least = |below: f32| (f64::from(min.get() - below) / unit).floor() as i32;
-            let error = self.error(scratch);
+            let query_error = scratch.query.error;
+            let error = product_error(query_error, self.error);
             let (report, follow) = (least(error), least(error + RANGE_MARGIN));
-            self.flood(scratch, report, follow, ef).unwrap_or_else(|| {
+            // Below `report`, only nodes with several vectors can belong to the answer.
+            let crowded = least(product_error(query_error, self.spreads.widest)).min(report);
+            let reported = |node: u32, score: i32| {
+                score >= report
+                    || score >= crowded
+                        && self
+                            .spreads
+                            .of(node)
+                            .is_some_and(|spread| score >= least(product_error(query_error, spread)))
+            };
+            self.flood(scratch, reported, follow, ef).unwrap_or_else(|| {
                 let mut found = Vec::new();
                 self.score_all(scratch, filter, |node, score| {
-                    if score >= report {
+                    if reported(node, score) {
                         found.push(node);
                     }
                 });
@@ -289,14 +333,20 @@ impl View<'_> {
         hits
     }
 
-    /// The nodes with a score of at least `report`: a search of width `ef`, then every link of every node met with a
+    /// The nodes met that are to be `reported`: a search of width `ef`, then every link of every node met with a
     /// score of at least `follow`. `None` when scanning all codes is cheaper.
-    fn flood(&self, scratch: &mut Scratch, report: i32, follow: i32, ef: usize) -> Option<Vec<u32>> {
+    fn flood(
+        &self,
+        scratch: &mut Scratch,
+        reported: impl Fn(u32, i32) -> bool,
+        follow: i32,
+        ef: usize,
+    ) -> Option<Vec<u32>> {
         let budget = self.nodes() / SCAN_SHARE;
         let found = RefCell::new(Vec::new());
         let waiting = RefCell::new(Vec::new());
         let note = |node: u32, score: i32| {
-            if score >= report {
+            if reported(node, score) {
                 found.borrow_mut().push(node);
             }
             if score >= follow {
