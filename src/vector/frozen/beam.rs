@@ -246,6 +246,9 @@ pub(super) fn descend(
 
 /// Fills `scratch.beam` with the `width` best positions that best-first search from `scratch.entries` meets. `scored`
 /// is told of every position whose score was computed.
+///
+/// The links of two positions are followed at once: a search waits for memory most of the time, and twice as many codes
+/// are on their way while it waits.
 pub(super) fn search(
     codes: Codes<'_>,
     layer: Layer<'_>,
@@ -265,12 +268,13 @@ pub(super) fn search(
     } = scratch;
     seen.reset(layer.positions());
     beam.reset(width);
-    scores.resize(layer.links.degree.max(entries.len()).max(scores.len()), 0);
+    scores.resize((2 * layer.links.degree).max(entries.len()).max(scores.len()), 0);
     let mut targets = entries.as_slice();
+    let mut more: &[u32] = &[];
     loop {
         fresh.clear();
         nodes.clear();
-        for &target in targets {
+        for &target in targets.iter().chain(more) {
             if seen.insert(target) {
                 let node = layer.node(target);
                 prefetch(codes.code(node));
@@ -288,6 +292,7 @@ pub(super) fn search(
         }
         let Some(position) = beam.follow() else { return };
         targets = layer.links.of(position);
+        more = beam.follow().map_or(&[], |position| layer.links.of(position));
     }
 }
 
