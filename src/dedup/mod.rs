@@ -7,6 +7,7 @@ pub mod calibration;
 pub mod cascade;
 pub mod groups;
 pub mod journal;
+pub mod normalisation;
 pub mod originality;
 pub mod plan;
 pub mod policy;

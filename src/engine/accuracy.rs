@@ -1,362 +1,307 @@
-//! How well copies are found among a user's own images: each is attacked, and the whole cascade is asked.
+//! How well copies are found among a user's own images: some are attacked, all others are references, and every way
+//! of scoring is asked for the original.
+//!
+//! The protocol is that of `models/evaluate.py`: queries with a match (every family of edits at three strengths, and
+//! chains) and queries without (attacked images that are no reference, halves of images whose other half is one,
+//! images of a folder without matches) are ranked together, so that a look-alike with a high score costs precision.
+
+mod figures;
+mod making;
+mod plan;
+mod scores;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use globset::GlobSet;
-use rayon::prelude::*;
+use super::scan::ScanError;
+use crate::dedup::Cascade;
+use crate::error::ErrorKind;
+use crate::vision::attack::{Edit, Family, Strength};
+use crate::vision::{DecodeLimits, Embedder, NetworkSpec, VisionError};
+use figures::Bootstrap;
+use making::Maker;
+use plan::Plan;
+use scores::{Answer, Scorer};
 
-use super::scan::{ScanError, walk};
-use crate::dedup::{Cascade, Match};
-use crate::types::MatchClass;
-use crate::vision::attack::{Dice, Family, attack};
-use crate::vision::verify::{Features, verify};
-use crate::vision::{Analyser, Analysis, DecodeLimits, decode, thumbnail};
+pub use figures::Estimate;
+pub use whole::{Mistake, WholeResult};
 
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct AccuracyOptions {
     /// Files and folders with images, no two of which are copies.
     pub paths: Vec<PathBuf>,
-    /// Images that are attacked; all others only serve as references.
-    pub attacked: usize,
-    /// References at most.
+    /// Files and folders with images that match none of those, and each other neither.
+    pub without_match: Vec<PathBuf>,
+    /// Queries for each family and strength.
+    pub queries: usize,
+    /// Images at most, of either kind.
     pub limit: usize,
-    /// Candidates by similarity that are verified.
-    pub candidates: usize,
-    /// Seed of the attacks.
+    /// Whether the whole cascade is measured too.
+    pub cascade: Option<CascadeOptions>,
+    /// Seed of the choice of images and of the edits.
     pub seed: u64,
     /// Limits on what is read.
     pub limits: DecodeLimits,
 }
 
-/// Figures of one family.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FamilyResult {
-    /// Attacked images.
-    pub attacks: u64,
-    /// The original was among the candidates.
-    pub retrieved: u64,
-    /// The original was found, as `edited` or stronger.
-    pub found: u64,
-    /// The original was the most probable of all references.
-    pub first: u64,
+/// How the cascade looks for candidates, as in a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CascadeOptions {
+    /// Nearest references that are candidates.
+    pub candidates: usize,
+    /// Candidates that are verified, at most.
+    pub verified: usize,
 }
 
-/// A pair that was wrongly taken for copies, or one that was missed.
+/// A way of scoring pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Method {
+    /// Cosine of the embeddings.
+    Raw,
+    /// Cosine less what the background bank says.
+    Normalised,
+    /// Cosine and a bonus for close PDQ hashes.
+    FusedRaw,
+    /// Normalised score and the same bonus.
+    FusedNormalised,
+    /// Least PDQ distance over eight rotations and mirrors.
+    Pdq,
+    /// pHash of 256 bits.
+    Phash,
+    /// Cosine of the same network with random weights, standardised over the references.
+    Random,
+    /// Retrieval, verification and calibration: the probability.
+    Cascade,
+}
+
+/// What a query is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// One edit of a reference.
+    Edited(Edit),
+    /// So many further edits after a first one, of a reference.
+    Chain(u8),
+    /// An attacked image that is no reference.
+    NoMatch,
+    /// An image of the folder without matches, as it is or attacked.
+    Unrelated,
+    /// Half of an image whose other half is a reference.
+    OtherHalf,
+}
+
+/// Queries that are reported together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Group {
+    /// A family of edits, all strengths.
+    Family(Family),
+    /// So many further edits after a first one.
+    Chain(u8),
+}
+
+/// Recall of one group.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroupResult {
+    /// Queries.
+    pub queries: u64,
+    /// The original ranks first.
+    pub recall_at_1: Estimate,
+    /// The same at the three strengths; `None` for chains.
+    pub by_strength: Option<[f64; 3]>,
+}
+
+/// Figures of one method.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Mistake {
-    /// The attacked image's family; `None` for two references.
-    pub family: Option<Family>,
-    /// Path of the attacked image's original, or of the first reference.
-    pub query: String,
-    /// Path of the reference.
-    pub reference: String,
-    /// What was found, if anything.
-    pub found: Option<Match>,
+pub struct MethodResult {
+    /// Micro-average precision: area under precision over recall, candidates of all queries ranked together.
+    pub average_precision: Estimate,
+    /// Share of the originals found at a threshold where 90 % of what is found is right.
+    pub recall_at_90: Estimate,
+    /// The same where 99 % is right.
+    pub recall_at_99: Estimate,
+    /// The original ranks first.
+    pub recall_at_1: Estimate,
+    /// The same over families the network was trained on (chains apart).
+    pub trained: Estimate,
+    /// The same over families it never saw.
+    pub held_out: Estimate,
+    /// The same over files that were merely resized or recompressed.
+    pub mild: Estimate,
+    /// Average precision of those, ranked together with the queries without match.
+    pub mild_average_precision: Estimate,
+    /// By group.
+    pub groups: BTreeMap<Group, GroupResult>,
+    /// Wrong references above the threshold of precision .90: of queries with a match, and by kind of those without
+    /// (no match, unrelated, other half).
+    pub false_at_90: [u64; 4],
 }
 
 /// What was measured.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Accuracy {
     /// References.
     pub references: u64,
-    /// By family.
-    pub families: BTreeMap<Family, FamilyResult>,
-    /// Attacked images found as copies of the wrong reference, and references of each other.
-    pub false_pairs: Vec<Mistake>,
-    /// Attacked images whose original was not found.
-    pub missed: Vec<Mistake>,
-    /// Micro-average precision: area under precision over recall, all pairs ranked by probability.
-    pub average_precision: f64,
-    /// Recall at precision .90 and .99 in the same ranking.
-    pub recall_at: [f64; 2],
-    /// Pairs verified.
-    pub verified: u64,
-    /// Time spent in verification, all threads together.
-    pub verifying: Duration,
-    /// Images whose features were extracted.
-    pub extracted: u64,
-    /// Time spent in extraction, all threads together.
-    pub extracting: Duration,
+    /// Queries with a match in the ranking (everyday edits apart).
+    pub with_match: u64,
+    /// Queries without a match.
+    pub without_match: u64,
+    /// Files that could not be read.
+    pub unreadable: u64,
+    /// By method.
+    pub methods: BTreeMap<Method, MethodResult>,
+    /// What the cascade decided, where it was measured.
+    pub whole: Option<WholeResult>,
+    /// Time spent decoding, hashing and embedding references and queries, and the number of these.
+    pub analysing: (Duration, u64),
+    /// Time spent in all.
+    pub total: Duration,
 }
 
-struct Reference {
-    path: String,
-    analysis: Analysis,
-    features: OnceLock<Features>,
+/// Why nothing could be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum AccuracyError {
+    /// An argument cannot be read.
+    #[error(transparent)]
+    Walk(#[from] ScanError),
+    /// The network with random weights cannot be made.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
+    /// Too few images.
+    #[error("{found} images can be read, and at least {LEAST_IMAGES} are needed")]
+    TooFew {
+        /// Images found.
+        found: usize,
+    },
 }
 
-#[derive(Default)]
-struct Clock {
-    verified: AtomicU64,
-    verifying: AtomicU64,
-    extracted: AtomicU64,
-    extracting: AtomicU64,
+impl AccuracyError {
+    /// What the caller can do.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Walk(error) => error.kind(),
+            Self::Vision(error) => error.kind(),
+            Self::TooFew { .. } => ErrorKind::Invalid,
+        }
+    }
 }
 
-/// Measures. `progress` hears how many of how many queries are done.
+/// With fewer images the figures would say nothing.
+const LEAST_IMAGES: usize = 12;
+
+/// Queries that are in memory at a time.
+const CHUNK: usize = 64;
+
+impl Method {
+    /// The method in a few words.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Normalised => "normalised",
+            Self::FusedRaw => "fused raw",
+            Self::FusedNormalised => "fused normalised",
+            Self::Pdq => "PDQ-8",
+            Self::Phash => "pHash-256",
+            Self::Random => "random weights",
+            Self::Cascade => "whole cascade",
+        }
+    }
+}
+
+impl Kind {
+    /// Where a query is reported; `None` for one without a match.
+    #[must_use]
+    pub const fn group(self) -> Option<Group> {
+        match self {
+            Self::Edited(edit) => Some(Group::Family(edit.family)),
+            Self::Chain(further) => Some(Group::Chain(further)),
+            Self::NoMatch | Self::Unrelated | Self::OtherHalf => None,
+        }
+    }
+
+    /// Whether the query stands in the ranking that average precision is of: everyday edits are reported apart.
+    const fn is_ranked(self) -> bool {
+        !matches!(self, Self::Edited(edit) if edit.family.is_everyday())
+    }
+}
+
+impl Group {
+    /// The group's name.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            Self::Family(family) => family.name().to_owned(),
+            Self::Chain(further) => format!("chain_{further}"),
+        }
+    }
+
+    /// Whether the network never saw such edits.
+    #[must_use]
+    pub const fn is_held_out(self) -> bool {
+        matches!(self, Self::Family(family) if family.is_held_out())
+    }
+}
+
+/// Measures. `progress` hears how many of how many images are done.
 ///
 /// # Errors
-/// As a scan. Files that are no images are left out.
+/// [`AccuracyError`]. Files that cannot be read are counted and left out.
 pub fn measure(
     options: &AccuracyOptions,
-    analyser: &Analyser,
+    embedder: &Arc<dyn Embedder>,
+    spec: &NetworkSpec,
     cascade: &Cascade,
     progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<Accuracy, ScanError> {
-    let walk = walk::walk(&options.paths, &[], &GlobSet::empty())?;
-    let references: Vec<Reference> = walk
-        .files
-        .par_iter()
-        .take(options.limit)
-        .filter_map(|file| {
-            let bytes = std::fs::read(&file.path).ok()?;
-            Some(Reference {
-                path: file.name.clone(),
-                analysis: analyser.analyse(&bytes).ok()?,
-                features: OnceLock::new(),
-            })
-        })
+) -> Result<Accuracy, AccuracyError> {
+    let started = Instant::now();
+    let plan = Plan::new(options)?;
+    let maker = Maker::new(options, &plan, Arc::clone(embedder));
+    let total = (plan.references.len() + plan.queries.len()) as u64;
+    let mut done = 0;
+    let mut scorer = Scorer::new(options, embedder.as_ref(), spec, (cascade, &maker))?;
+    let mut analysing = Duration::ZERO;
+    for (chunk, rows) in plan.references.chunks(CHUNK).enumerate() {
+        let clock = Instant::now();
+        let made = maker.references(rows);
+        analysing += clock.elapsed();
+        scorer.add(chunk * CHUNK, made)?;
+        done += rows.len() as u64;
+        progress(done, total);
+    }
+    if scorer.len() < LEAST_IMAGES / 2 {
+        return Err(AccuracyError::TooFew { found: scorer.len() });
+    }
+    scorer.freeze();
+    let mut answers: Vec<Answer> = Vec::with_capacity(plan.queries.len());
+    for queries in plan.queries.chunks(CHUNK) {
+        let clock = Instant::now();
+        let made = maker.queries(queries);
+        analysing += clock.elapsed();
+        answers.extend(scorer.answer(queries, made)?);
+        done += queries.len() as u64;
+        progress(done, total);
+    }
+    let bootstrap = Bootstrap::new(&answers, options.seed);
+    let methods = scorer
+        .methods()
+        .into_iter()
+        .map(|method| (method, bootstrap.figures(method)))
         .collect();
-    let jobs: Vec<(usize, Family)> = (0..references.len().min(options.attacked))
-        .flat_map(|i| Family::ALL.map(|family| (i, family)))
-        .collect();
-    let bench = Bench {
-        references: &references,
-        cascade,
-        candidates: options.candidates,
-        clock: Clock::default(),
-    };
-    let done = AtomicU64::new(0);
-    let answers: Vec<Answer> = jobs
-        .par_iter()
-        .filter_map(|&(original, family)| {
-            let answer = bench.attacked(original, family, options, analyser);
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, jobs.len() as u64);
-            answer
-        })
-        .collect();
-    let among = bench.references_among_themselves();
-    Ok(bench.report(answers, among))
-}
-
-struct Answer {
-    original: usize,
-    family: Family,
-    retrieved: bool,
-    /// Matches by reference, most probable first.
-    matches: Vec<(usize, Match)>,
-}
-
-struct Bench<'a> {
-    references: &'a [Reference],
-    cascade: &'a Cascade,
-    candidates: usize,
-    clock: Clock,
-}
-
-impl Bench<'_> {
-    fn attacked(
-        &self,
-        original: usize,
-        family: Family,
-        options: &AccuracyOptions,
-        analyser: &Analyser,
-    ) -> Option<Answer> {
-        let bytes = std::fs::read(&self.references[original].path).ok()?;
-        let image = decode(&bytes, &options.limits).ok()?.pixels;
-        let other = (original + self.references.len() / 2 + 1) % self.references.len();
-        let mut dice = Dice::new(options.seed ^ (original as u64) << 8 ^ family as u64);
-        let edited = attack(
-            &image,
-            &self.references[other].analysis.preview,
-            family,
-            &mut dice,
-        );
-        let file = thumbnail::encode(&edited).ok()?;
-        let query = analyser.analyse(&file).ok()?;
-        let features = self.timed_features(&query);
-        let nearest = self.nearest(&query, usize::MAX);
-        let mut matches: Vec<(usize, Match)> = nearest
-            .iter()
-            // Pastes and collages show a part of the lender too: that is no mistake.
-            .filter(|&&r| r != other)
-            .filter_map(|&r| Some((r, self.judge(&query, &features, r)?)))
-            .collect();
-        matches.sort_by(|x, y| {
-            let key = |m: &Match| (m.class > MatchClass::Similar, m.probability);
-            let ((cx, px), (cy, py)) = (key(&x.1), key(&y.1));
-            cy.cmp(&cx)
-                .then(py.total_cmp(&px))
-                .then(y.1.similarity.cmp(&x.1.similarity))
-                .then(x.0.cmp(&y.0))
-        });
-        Some(Answer {
-            original,
-            family,
-            retrieved: nearest.contains(&original),
-            matches,
-        })
-    }
-
-    /// References worth verifying: the nearest by similarity, and all within the PDQ radius. `myself` is left out.
-    fn nearest(&self, query: &Analysis, myself: usize) -> Vec<usize> {
-        let calibration = self.cascade.calibration();
-        let mut ranked: Vec<(std::cmp::Reverse<crate::types::Similarity>, usize)> = Vec::new();
-        let mut near = Vec::new();
-        for (i, reference) in self.references.iter().enumerate().filter(|(i, _)| *i != myself) {
-            let print = &reference.analysis.fingerprint;
-            let similarity = query.fingerprint.embedding.similarity(&print.embedding);
-            if similarity.get() >= calibration.min_similarity {
-                ranked.push((std::cmp::Reverse(similarity), i));
-            }
-            let quality = query.fingerprint.pdq_quality.min(print.pdq_quality);
-            let distance = query.pdq_variants.iter().map(|v| v.hamming(&print.pdq)).min();
-            if quality >= calibration.min_pdq_quality && distance.is_some_and(|d| d <= calibration.pdq_radius)
-            {
-                near.push(i);
-            }
-        }
-        ranked.sort_unstable();
-        near.extend(ranked.into_iter().take(self.candidates).map(|(_, i)| i));
-        near.sort_unstable();
-        near.dedup();
-        near
-    }
-
-    fn judge(&self, query: &Analysis, features: &Features, reference: usize) -> Option<Match> {
-        let reference = &self.references[reference];
-        let (a, b) = (&query.fingerprint, &reference.analysis.fingerprint);
-        let verification = self.cascade.is_verifiable(a, b).then(|| {
-            let theirs = reference
-                .features
-                .get_or_init(|| self.timed_features(&reference.analysis));
-            let started = Instant::now();
-            let verification = verify(features, theirs);
-            count(&self.clock.verified, &self.clock.verifying, started);
-            verification
-        });
-        self.cascade
-            .judge(a, &query.pdq_variants, b, verification.as_ref())
-    }
-
-    fn timed_features(&self, analysis: &Analysis) -> Features {
-        let started = Instant::now();
-        let features = Features::extract(&analysis.preview);
-        count(&self.clock.extracted, &self.clock.extracting, started);
-        features
-    }
-
-    /// Pairs of references that are taken for copies.
-    fn references_among_themselves(&self) -> Vec<Mistake> {
-        (0..self.references.len())
-            .into_par_iter()
-            .flat_map_iter(|i| {
-                let query = &self.references[i];
-                let nearest = self.nearest(&query.analysis, i);
-                let found: Vec<Mistake> = nearest
-                    .into_iter()
-                    // Of two that are near each other, the first asks.
-                    .filter(|&r| r > i || !self.nearest(&self.references[r].analysis, r).contains(&i))
-                    .filter_map(|r| {
-                        let features = query
-                            .features
-                            .get_or_init(|| self.timed_features(&query.analysis));
-                        let found = self.judge(&query.analysis, features, r)?;
-                        (found.class > MatchClass::Similar).then(|| Mistake {
-                            family: None,
-                            query: query.path.clone(),
-                            reference: self.references[r].path.clone(),
-                            found: Some(found),
-                        })
-                    })
-                    .collect();
-                found
-            })
-            .collect()
-    }
-
-    fn report(&self, answers: Vec<Answer>, among: Vec<Mistake>) -> Accuracy {
-        let mut accuracy = Accuracy {
-            references: self.references.len() as u64,
-            false_pairs: among,
-            verified: self.clock.verified.load(Ordering::Relaxed),
-            verifying: Duration::from_nanos(self.clock.verifying.load(Ordering::Relaxed)),
-            extracted: self.clock.extracted.load(Ordering::Relaxed),
-            extracting: Duration::from_nanos(self.clock.extracting.load(Ordering::Relaxed)),
-            ..Accuracy::default()
-        };
-        let mut ranking: Vec<(f32, bool)> = Vec::new();
-        for answer in &answers {
-            let result = accuracy.families.entry(answer.family).or_default();
-            let mine = answer.matches.iter().find(|(r, _)| *r == answer.original);
-            let found = mine.is_some_and(|(_, m)| m.class > MatchClass::Similar);
-            result.attacks += 1;
-            result.retrieved += u64::from(answer.retrieved);
-            result.found += u64::from(found);
-            result.first += u64::from(answer.matches.first().is_some_and(|(r, _)| *r == answer.original));
-            let mistake = |reference: usize, found: Option<Match>| Mistake {
-                family: Some(answer.family),
-                query: self.references[answer.original].path.clone(),
-                reference: self.references[reference].path.clone(),
-                found,
-            };
-            if !found {
-                let found = mine.map(|(_, m)| m.clone());
-                accuracy.missed.push(mistake(answer.original, found));
-            }
-            for (r, m) in &answer.matches {
-                ranking.push((m.probability, *r == answer.original));
-                if *r != answer.original && m.class > MatchClass::Similar {
-                    accuracy.false_pairs.push(mistake(*r, Some(m.clone())));
-                }
-            }
-        }
-        (accuracy.average_precision, accuracy.recall_at) = precision_recall(ranking, answers.len());
-        accuracy
-    }
-}
-
-fn count(number: &AtomicU64, time: &AtomicU64, started: Instant) {
-    number.fetch_add(1, Ordering::Relaxed);
-    let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    time.fetch_add(nanos, Ordering::Relaxed);
-}
-
-/// Average precision over all queries, and recall at precision .90 and .99.
-fn precision_recall(mut ranking: Vec<(f32, bool)>, positives: usize) -> (f64, [f64; 2]) {
-    // Among equals the wrong ones come first: no credit for ties.
-    ranking.sort_by(|x, y| y.0.total_cmp(&x.0).then(x.1.cmp(&y.1)));
-    let (mut hits, mut area, mut recall_at) = (0usize, 0.0, [0.0; 2]);
-    for (seen, (_, right)) in ranking.iter().enumerate() {
-        if *right {
-            hits += 1;
-            let precision = hits as f64 / (seen + 1) as f64;
-            area += precision;
-            for (recall, wanted) in recall_at.iter_mut().zip([0.9, 0.99]) {
-                if precision >= wanted {
-                    *recall = hits as f64 / positives.max(1) as f64;
-                }
-            }
-        }
-    }
-    (area / positives.max(1) as f64, recall_at)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn precision_and_recall_of_a_small_ranking() {
-        let ranking = vec![(0.9, true), (0.8, true), (0.7, false), (0.6, true), (0.5, false)];
-        let (area, [at_90, at_99]) = precision_recall(ranking, 4);
-        assert!((area - (1.0 + 1.0 + 0.75) / 4.0).abs() < 1e-9);
-        assert_eq!((at_90, at_99), (0.5, 0.5));
-        assert_eq!(precision_recall(vec![(0.5, true), (0.5, false)], 1).0, 0.5);
-    }
+    let ranked = |a: &&Answer| a.kind.is_ranked();
+    let with_match = answers.iter().filter(ranked).filter(|a| a.has_match()).count() as u64;
+    let without_match = answers.iter().filter(|a| !a.has_match()).count() as u64;
+    Ok(Accuracy {
+        references: scorer.len() as u64,
+        with_match,
+        without_match,
+        unreadable: maker.unreadable(),
+        methods,
+        whole: scorer.whole(&answers, &bootstrap),
+        analysing: (analysing, done),
+        total: started.elapsed(),
+    })
 }

@@ -22,9 +22,9 @@ use crate::vision::{Analysis, RgbImage, fingerprint, thumbnail};
 
 /// Candidates verified together, best first. Verification goes on while such a wave still finds copies: of an image
 /// without copies only the first wave is paid for.
-const WAVE: usize = 6;
+pub(super) const WAVE: usize = 6;
 /// Nearest images that are verified whatever their similarity: a crop or a border can move an embedding far away.
-const NEAREST: usize = 4;
+pub(super) const NEAREST: usize = 4;
 
 /// An image that matches are looked for.
 pub(super) struct Subject {

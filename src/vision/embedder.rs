@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use image::RgbImage;
 
 use super::network::{Isa, NetworkSpec, PackedNetwork, Weights};
-use super::{VisionError, resize};
+use super::{Bank, VisionError, resize};
 use crate::types::{Embedding, ModelHash};
 
 /// Turns images into embeddings of one model.
@@ -29,6 +29,11 @@ pub trait Embedder: Send + Sync {
 
     /// Side of the square that images are squashed to, in pixels.
     fn input_size(&self) -> u32;
+
+    /// The background bank of the model, where it has one.
+    fn bank(&self) -> Option<&Bank> {
+        None
+    }
 }
 
 /// The project's convolutional network.
@@ -37,6 +42,7 @@ pub struct CnnEmbedder {
     spec: NetworkSpec,
     hash: ModelHash,
     network: PackedNetwork,
+    bank: Option<Bank>,
 }
 
 impl CnnEmbedder {
@@ -45,14 +51,36 @@ impl CnnEmbedder {
     /// # Errors
     /// [`VisionError::Weights`].
     pub fn from_safetensors(file: &[u8]) -> Result<Self, VisionError> {
-        let weights = Weights::from_safetensors(file)?;
-        let network = PackedNetwork::new(&weights, Isa::active()).map_err(|e| VisionError::Weights {
+        Self::new(&Weights::from_safetensors(file)?)
+    }
+
+    /// The same network with random weights (uniform, variance 2 over the inputs of a layer): what the shape alone is
+    /// worth, to measure trained weights against.
+    ///
+    /// # Errors
+    /// [`VisionError::Weights`], never for the spec of a network that was loaded.
+    pub fn random(spec: &NetworkSpec, seed: u64) -> Result<Self, VisionError> {
+        Self::new(&Weights::random(spec, seed)?)
+    }
+
+    /// The same network with a background bank.
+    #[must_use]
+    pub fn with_bank(self, bank: Bank) -> Self {
+        Self {
+            bank: Some(bank),
+            ..self
+        }
+    }
+
+    fn new(weights: &Weights) -> Result<Self, VisionError> {
+        let network = PackedNetwork::new(weights, Isa::active()).map_err(|e| VisionError::Weights {
             detail: e.to_string(),
         })?;
         Ok(Self {
             spec: weights.spec().clone(),
             hash: weights.hash(),
             network,
+            bank: None,
         })
     }
 
@@ -124,6 +152,10 @@ impl Embedder for CnnEmbedder {
     fn input_size(&self) -> u32 {
         self.spec.input_size
     }
+
+    fn bank(&self) -> Option<&Bank> {
+        self.bank.as_ref()
+    }
 }
 
 /// The network that is shipped inside the binary; loaded once, shared afterwards.
@@ -133,8 +165,12 @@ impl Embedder for CnnEmbedder {
 pub fn builtin() -> Result<Arc<CnnEmbedder>, VisionError> {
     static BUILTIN: OnceLock<Result<Arc<CnnEmbedder>, VisionError>> = OnceLock::new();
     const WEIGHTS: &[u8] = include_bytes!("../../models/doppel-t.safetensors");
+    const BANK: &[u8] = include_bytes!("../../models/bank.safetensors");
     BUILTIN
-        .get_or_init(|| CnnEmbedder::from_safetensors(WEIGHTS).map(Arc::new))
+        .get_or_init(|| {
+            let bank = Bank::from_safetensors(BANK)?;
+            Ok(Arc::new(CnnEmbedder::from_safetensors(WEIGHTS)?.with_bank(bank)))
+        })
         .clone()
 }
 

@@ -5,6 +5,7 @@
 
 mod analyser;
 pub mod attack;
+mod background;
 mod decode;
 mod embedder;
 mod error;
@@ -16,8 +17,10 @@ pub mod thumbnail;
 pub mod verify;
 
 pub use analyser::{Analyser, Analysis};
+pub use background::Bank;
 pub use decode::{DecodeLimits, Decoded, Demand, decode, decode_to, sniff};
 pub use embedder::{CnnEmbedder, Embedder, builtin};
 pub use error::VisionError;
 /// 8-bit RGB pixels, row-major: the only pixel type that other modules see.
 pub use image::RgbImage;
+pub use network::NetworkSpec;

@@ -27,13 +27,28 @@ impl Dice {
     }
 
     /// 0 to `n - 1`.
-    pub(super) fn below(&mut self, n: u32) -> u32 {
+    pub fn below(&mut self, n: u32) -> u32 {
         ((u64::from(self.next()) * u64::from(n)) >> 32) as u32
     }
 
+    /// A position in a list of `len` entries (of fewer than 2³²).
+    pub fn index(&mut self, len: usize) -> usize {
+        self.below(u32::try_from(len).unwrap_or(u32::MAX)) as usize
+    }
+
     /// Uniform between the ends.
-    pub(super) fn between(&mut self, low: f32, high: f32) -> f32 {
+    pub fn between(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * (self.next() >> 8) as f32 / 16_777_216.0
+    }
+
+    /// −1 or 1.
+    pub(super) fn sign(&mut self) -> f32 {
+        if self.below(2) == 0 { -1.0 } else { 1.0 }
+    }
+
+    /// Close to normal, of mean 0 and deviation 1: the sum of four uniform numbers.
+    pub(super) fn normal(&mut self) -> f32 {
+        (0..4).map(|_| self.between(-1.0, 1.0)).sum::<f32>() * 0.866
     }
 
     /// Any colour.
@@ -43,5 +58,14 @@ impl Dice {
             self.below(256) as u8,
             self.below(256) as u8,
         ])
+    }
+
+    /// Black, white or any colour.
+    pub(super) fn ground(&mut self) -> Rgb<u8> {
+        match self.below(3) {
+            0 => Rgb([0; 3]),
+            1 => Rgb([255; 3]),
+            _ => self.colour(),
+        }
     }
 }

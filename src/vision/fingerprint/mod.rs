@@ -1,12 +1,14 @@
 //! Hashes of an image: of its bytes, of its pixels, of its looks.
 
 mod pdq;
+mod phash;
 
 use image::RgbImage;
 
 use crate::types::{ContentHash, PixelHash};
 
 pub use pdq::{Pdq, pdq, pdq_dihedral};
+pub use phash::phash;
 
 /// BLAKE3 of a file's bytes.
 #[must_use]

@@ -71,6 +71,52 @@ impl Weights {
         })
     }
 
+    /// Random weights for a shape: uniform, of variance 2 / inputs, without bias.
+    ///
+    /// # Errors
+    /// [`VisionError::Weights`], never for a checked spec.
+    pub fn random(spec: &NetworkSpec, seed: u64) -> Result<Self, VisionError> {
+        let mut state = seed;
+        let mut layer = |dims: &[usize]| {
+            let inputs: usize = dims[1..].iter().product();
+            let reach = (6.0 / inputs as f32).sqrt();
+            let values: Vec<f32> = (0..dims.iter().product())
+                .map(|_| {
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
+                    ((state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0) * reach
+                })
+                .collect();
+            let weight = Tensor::from_vec(values, dims, &Device::Cpu);
+            let bias = Tensor::zeros(dims[0], DType::F32, &Device::Cpu);
+            weight
+                .and_then(|weight| Ok(Layer { weight, bias: bias? }))
+                .map_err(|e| unusable(e.to_string()))
+        };
+        let convolutions = spec
+            .convolutions()
+            .into_iter()
+            .map(|conv| {
+                let side = conv.shape.kernel;
+                let layer = layer(&[conv.output, conv.input, side, side])?;
+                Ok((conv, layer))
+            })
+            .collect::<Result<_, VisionError>>()?;
+        let [.., head] = spec.channels;
+        let fc = layer(&[spec.dim, head])?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"random weights");
+        hasher.update(&seed.to_le_bytes());
+        hasher.update(format!("{spec:?}").as_bytes());
+        Ok(Self {
+            hash: ModelHash::from_bytes(*hasher.finalize().as_bytes()),
+            spec: spec.clone(),
+            convolutions,
+            fc,
+        })
+    }
+
     /// Shape of the network and of its input.
     #[must_use]
     pub fn spec(&self) -> &NetworkSpec {

@@ -1,0 +1,161 @@
+//! Score normalisation: what a cosine is worth, given how ordinary an image is.
+//!
+//! An image that is near many pictures of a background bank is near everything; a cosine of 0.8 with it says little. The
+//! mean similarity to the nearest few pictures of the bank measures that: the image's **nearness**. One minus nearness is
+//! how *distinctive* it is. The normalised score of a pair is `cosine − beta × nearness`, of the image asked about.
+
+use crate::types::{Embedding, Similarity};
+use crate::vector::distance::Kernels;
+use crate::vision::Bank;
+
+/// A bank made ready for the int8 kernels.
+#[derive(Debug, Clone)]
+pub struct Background {
+    dim: usize,
+    /// Row-major, 128 standing for zero.
+    codes: Vec<u8>,
+    rows: Vec<u32>,
+    scales: Vec<f32>,
+    top_k: usize,
+    beta: f32,
+}
+
+/// Nearness of an image to the background, about 0 to 1; greater is more ordinary.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Nearness(f32);
+
+impl Nearness {
+    /// The mean similarity to the nearest pictures of the bank.
+    #[must_use]
+    pub fn get(self) -> f32 {
+        self.0
+    }
+
+    /// How distinctive the image is: 1 − nearness, within 0..=1.
+    #[must_use]
+    pub fn distinctiveness(self) -> f32 {
+        (1.0 - self.0).clamp(0.0, 1.0)
+    }
+}
+
+/// Largest level of a code.
+const LIMIT: f32 = 127.0;
+
+impl Background {
+    /// Takes a bank as its file has it.
+    #[must_use]
+    pub fn new(bank: &Bank) -> Self {
+        Self {
+            dim: bank.dim,
+            codes: bank
+                .codes
+                .iter()
+                .map(|code| code.cast_unsigned() ^ 0x80)
+                .collect(),
+            rows: (0u32..).take(bank.scales.len()).collect(),
+            scales: bank.scales.clone(),
+            top_k: bank.top_k,
+            beta: bank.beta,
+        }
+    }
+
+    /// How near an image is to the bank. Off by less than 0.01 from the same in f32, for the query is rounded to 8 bits.
+    /// `None` for an embedding of another dimension: that of another model.
+    #[must_use]
+    pub fn nearness(&self, embedding: &Embedding) -> Option<Nearness> {
+        if embedding.dim() != self.dim {
+            return None;
+        }
+        let query = embedding.as_slice();
+        let largest = query.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        let step = largest / LIMIT;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "−127 to 127: no component exceeds the largest"
+        )]
+        let code: Vec<i8> = query.iter().map(|x| (x / step).round() as i8).collect();
+        let mut products = vec![0; self.rows.len()];
+        Kernels::active().dot_code_rows(&self.codes, &self.rows, &code, &mut products);
+        let mut similarities: Vec<f32> = products
+            .iter()
+            .zip(&self.scales)
+            .map(|(&product, scale)| product as f32 * scale * step)
+            .collect();
+        let (top, at, _) = similarities.select_nth_unstable_by(self.top_k - 1, |a, b| b.total_cmp(a));
+        let sum = top.iter().sum::<f32>() + *at;
+        Some(Nearness(sum / self.top_k as f32))
+    }
+
+    /// The normalised score of a pair, of which `nearness` is that of the image asked about.
+    #[must_use]
+    pub fn normalised(&self, similarity: Similarity, nearness: Nearness) -> f32 {
+        similarity.get() - self.penalty(nearness)
+    }
+
+    /// What is subtracted from every cosine of the image asked about.
+    #[must_use]
+    pub fn penalty(&self, nearness: Nearness) -> f32 {
+        self.beta * nearness.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn embedding(seed: u64) -> Embedding {
+        let mut state = seed;
+        let components: Vec<f32> = (0..48)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+            })
+            .collect();
+        Embedding::normalised(&components).expect("a direction")
+    }
+
+    fn bank(rows: &[Embedding], top_k: usize) -> Bank {
+        let scale = 1.0 / 127.0;
+        Bank {
+            dim: 48,
+            codes: rows
+                .iter()
+                .flat_map(|row| row.as_slice().iter().map(|x| (x / scale).round() as i8))
+                .collect(),
+            scales: vec![scale; rows.len()],
+            top_k,
+            beta: 2.0,
+            model_sha256: String::new(),
+        }
+    }
+
+    #[test]
+    fn nearness_is_the_mean_of_the_nearest_few() {
+        let rows: Vec<Embedding> = (0..300).map(embedding).collect();
+        let background = Background::new(&bank(&rows, 5));
+        for seed in 1000..1020 {
+            let query = embedding(seed);
+            let mut exact: Vec<f32> = rows.iter().map(|row| query.similarity(row).get()).collect();
+            exact.sort_by(|a, b| b.total_cmp(a));
+            let exact = exact[..5].iter().sum::<f32>() / 5.0;
+            let nearness = background.nearness(&query).expect("of the bank's dimension");
+            assert!((nearness.get() - exact).abs() < 0.01, "{nearness:?} {exact}");
+            let score = background.normalised(Similarity::clamped(0.9), nearness);
+            assert!((score - (0.9 - 2.0 * nearness.get())).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_picture_of_the_bank_is_not_distinctive() {
+        let rows: Vec<Embedding> = (0..50).map(embedding).collect();
+        let background = Background::new(&bank(&rows, 1));
+        let ordinary = background.nearness(&rows[7]).expect("of the bank's dimension");
+        assert!(ordinary.distinctiveness() < 0.02);
+        let other = background
+            .nearness(&embedding(999))
+            .expect("of the bank's dimension");
+        assert!(other.distinctiveness() > 0.3);
+        let flat = Embedding::normalised(&[1.0; 8]).expect("a direction");
+        assert_eq!(background.nearness(&flat), None);
+    }
+}
