@@ -193,14 +193,15 @@ mod tests {
 
     #[test]
     fn attacks_repeat_and_change_the_picture() {
-        let image = picture(120, 90, 0);
+        let image = picture(160, 120, 0);
         let others = [picture(100, 80, 5), picture(80, 120, 9)];
         for family in Family::ALL {
             for strength in Strength::ALL {
                 let edit = Edit { family, strength };
                 let once = attack(&image, &others, edit, &mut Dice::new(5));
-                assert_eq!(once, attack(&image, &others, edit, &mut Dice::new(5)), "{edit:?}");
-                assert_ne!(once, image, "{edit:?}");
+                let again = attack(&image, &others, edit, &mut Dice::new(5));
+                // Not assert_eq: nobody wants to see the pixels.
+                assert!(once == again && once != image, "{edit:?}");
                 assert!(once.width() > 8 && once.height() > 8, "{edit:?}");
             }
         }

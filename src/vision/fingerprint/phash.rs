@@ -52,7 +52,8 @@ mod tests {
 
     fn picture(width: u32, height: u32, seed: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {
-            let cell = (x * 8 / width + y * 8 / height * 8 + seed).wrapping_mul(2_654_435_761) >> 24;
+            let mut cell = (x * 8 / width + y * 8 / height * 8 + 64 * seed).wrapping_mul(2_654_435_761);
+            cell = (cell ^ (cell >> 15)).wrapping_mul(2_246_822_519) >> 24;
             image::Rgb([cell as u8, (255 - cell) as u8, 80])
         })
     }
