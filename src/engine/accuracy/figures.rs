@@ -110,7 +110,8 @@ impl<'a> Bootstrap<'a> {
         let rounds = self.weights.iter().map(|weights| {
             let total: f64 = chosen.iter().map(|(i, _)| weights[*i]).sum();
             let hits: f64 = chosen.iter().map(|(i, hit)| weights[*i] * hit).sum();
-            hits / total.max(f64::MIN_POSITIVE)
+            // A draw without any of them says nothing: not a number, left out.
+            hits / total
         });
         estimate(rounds.collect())
     }
@@ -215,13 +216,13 @@ fn rank(candidates: &[Ranked], weights: &[f64], positives: f64) -> Ranking {
             ranking.recall_at[1] = hits / positives;
         }
     }
-    ranking.average_precision = area / positives.max(f64::MIN_POSITIVE);
+    ranking.average_precision = area / positives;
     ranking
 }
 
 /// The first value is the figure, the others are its draws.
 fn estimate(values: Vec<f64>) -> Estimate {
-    let Some((&value, draws)) = values.split_first() else {
+    let Some((&value, draws)) = values.split_first().filter(|(value, _)| value.is_finite()) else {
         return Estimate::default();
     };
     let mut draws: Vec<f64> = draws.iter().copied().filter(|v| v.is_finite()).collect();
