@@ -12,7 +12,7 @@ use super::plan::Query;
 use super::scores::{Answer, Reference, Scores, top};
 use super::{CascadeOptions, Edit, Estimate, Group};
 use crate::dedup::{Cascade, Gate, Match};
-use crate::engine::search::WAVE;
+use crate::engine::search::{NEAREST, WAVE};
 use crate::types::{MatchClass, Similarity};
 use crate::vision::Analysis;
 use crate::vision::verify::{Features, Verification, verify};
@@ -192,12 +192,16 @@ impl<'a> Whole<'a> {
             .iter()
             .enumerate()
             .filter(|(rank, (far, ..))| *rank < self.how.candidates || !far)
-            .map(|(_, candidate)| *candidate)
-            .filter(|&(_, _, at)| {
-                let print = &references[at].analysis.fingerprint;
-                self.cascade
-                    .wants_verification(&query.fingerprint, &query.pdq_variants, print)
+            .filter(|(rank, (_, _, at))| {
+                let print = &references[*at].analysis.fingerprint;
+                // The nearest few are looked at whatever their similarity.
+                let nearest = *rank < NEAREST && self.cascade.is_verifiable(&query.fingerprint, print);
+                nearest
+                    || self
+                        .cascade
+                        .wants_verification(&query.fingerprint, &query.pdq_variants, print)
             })
+            .map(|(_, candidate)| *candidate)
             .collect();
         chosen.sort_unstable();
         chosen.into_iter().map(|(_, _, at)| at).collect()
