@@ -96,6 +96,8 @@ pub struct Limits {
     pub shutdown_timeout: Duration,
     /// Most answers of one search.
     pub max_k: usize,
+    /// Most bytes of write-ahead log of one shard that are not sealed; beyond that uploads are answered 429.
+    pub max_unsealed_bytes: u64,
 }
 
 /// How uploads are processed.
@@ -176,6 +178,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(600),
             shutdown_timeout: Duration::from_secs(20),
             max_k: 1000,
+            max_unsealed_bytes: 512 << 20,
         }
     }
 }
@@ -343,6 +346,7 @@ impl Config {
             ("limits.max_request_bytes", self.limits.max_request_bytes),
             ("limits.max_files", self.limits.max_files as u64),
             ("limits.max_k", self.limits.max_k as u64),
+            ("limits.max_unsealed_bytes", self.limits.max_unsealed_bytes),
             ("ingest.batch_images", self.ingest.batch_images as u64),
             ("ingest.queue_images", self.ingest.queue_images as u64),
             ("ingest.queue_bytes", self.ingest.queue_bytes),

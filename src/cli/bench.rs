@@ -4,6 +4,7 @@ mod accuracy;
 mod index;
 mod npy;
 mod stdio;
+mod storage;
 
 use clap::Subcommand;
 
@@ -14,7 +15,8 @@ use super::{Context, Exit};
 #[command(after_help = "\
 Examples:
   doppel bench accuracy ~/Pictures                    how well edited copies of your own images are found
-  doppel bench index --base b.npy --queries q.npy     recall and speed of the vector index")]
+  doppel bench index --base b.npy --queries q.npy     recall and speed of the vector index
+  doppel bench storage --dir /srv                     durable writes, recovery and write amplification on that disk")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Bench,
@@ -26,6 +28,8 @@ enum Bench {
     Accuracy(accuracy::Args),
     /// Build a vector index and measure recall, queries per second, build time and size
     Index(index::Args),
+    /// Store made-up vectors and measure acknowledgements, recovery and write amplification
+    Storage(storage::Args),
 }
 
 /// Runs one benchmark.
@@ -36,5 +40,6 @@ pub(super) fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     match args.command {
         Bench::Accuracy(args) => accuracy::run(&args, context),
         Bench::Index(args) => index::run(&args),
+        Bench::Storage(args) => storage::run(&args, context),
     }
 }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::edges::Edges;
 use super::{CollectionInfo, CollectionOptions, Cursor, Engine, EngineError};
 use crate::cluster::catalogue::CollectionSpec;
+use crate::error::ErrorKind;
 use crate::shard::{ListCursor, Shard, ShardOptions};
 use crate::types::{CollectionName, ImageId, ImagePair, ImageRecord, Judgement, ModelHash, ShardId, Verdict};
 
@@ -92,6 +93,41 @@ impl Collection {
             dim: self.spec.dim,
             model: self.spec.model_hash.to_string(),
             keep_originals: self.keeps_originals(),
+            closed: None,
+        }
+    }
+
+    /// Whether something stored in it cannot be read.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.shards.iter().any(|shard| !shard.damage().is_empty())
+    }
+}
+
+/// A collection that is listed and could not be opened.
+pub(super) struct Closed {
+    spec: CollectionSpec,
+    reason: String,
+    kind: ErrorKind,
+}
+
+impl Closed {
+    pub(super) fn error(&self) -> EngineError {
+        EngineError::Closed {
+            name: self.spec.name.clone(),
+            reason: self.reason.clone(),
+            kind: self.kind,
+        }
+    }
+
+    fn info(&self) -> CollectionInfo {
+        CollectionInfo {
+            name: self.spec.name.clone(),
+            images: 0,
+            shards: self.spec.shards,
+            dim: self.spec.dim,
+            model: self.spec.model_hash.to_string(),
+            keep_originals: self.spec.keep_originals,
+            closed: Some(self.reason.clone()),
         }
     }
 }
@@ -108,6 +144,7 @@ impl Engine {
             .values()
             .map(|collection| collection.info())
             .collect();
+        infos.extend(self.closed.read().values().map(Closed::info));
         infos.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(infos)
     }
@@ -117,20 +154,27 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoCollection`].
     pub async fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, EngineError> {
+        if let Some(closed) = self.closed.read().get(name) {
+            return Ok(closed.info());
+        }
         Ok(self.opened(name)?.info())
     }
 
     /// Creates a collection; tells whether it is new. One that is there keeps originals from now on as asked.
     ///
     /// # Errors
-    /// [`EngineError::Catalogue`] when it is there with another number of shards.
+    /// [`EngineError::Catalogue`] when it is there with another number of shards; [`EngineError::Closed`].
     pub async fn create_collection(
         &self,
         name: &CollectionName,
         options: CollectionOptions,
     ) -> Result<(CollectionInfo, bool), EngineError> {
         let _turn = self.opening.acquire().await.map_err(|_| EngineError::Stopping)?;
-        let there = self.opened(name).ok();
+        let there = match self.opened(name) {
+            Ok(collection) => Some(collection),
+            Err(EngineError::NoCollection { .. }) => None,
+            Err(closed) => return Err(closed),
+        };
         let defaults = &self.config.collections;
         let (shards, keep) = there
             .as_ref()
@@ -164,6 +208,7 @@ impl Engine {
             }
             // One whose removal was cut short is not open, and listed still: the removal goes on.
             let was_listed = self.catalogue.delete(&self.stores, &self.node, name).await?;
+            self.closed.write().remove(name);
             if closing.is_none() && !was_listed {
                 return Err(EngineError::NoCollection { name: name.clone() });
             }
@@ -175,19 +220,41 @@ impl Engine {
         Ok(())
     }
 
+    /// Opens every collection that is listed. One that holds another model's vectors, or whose metadata makes no sense, is
+    /// closed: the others are served.
+    pub(super) async fn open_listed(&self) -> Result<(), EngineError> {
+        for collection in self.catalogue.list().await? {
+            let spec = collection.spec;
+            let (reason, kind) = if spec.model_hash == self.model {
+                match self.open_collection(spec.clone()).await {
+                    Ok(_) => continue,
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {
+                        (error.to_string(), ErrorKind::Corrupt)
+                    }
+                    Err(error) => return Err(error),
+                }
+            } else {
+                let short = |hash: ModelHash| hash.to_string().chars().take(12).collect::<String>();
+                let reason = format!(
+                    "it was made with model {}, this doppel has {}, and their vectors cannot be compared: import its \
+                     images into another collection, or use the doppel that made it",
+                    short(spec.model_hash),
+                    short(self.model)
+                );
+                (reason, ErrorKind::Conflict)
+            };
+            tracing::error!(collection = %spec.name, reason, "a collection stays closed; the others are served");
+            let closed = Closed { reason, kind, spec };
+            self.closed.write().insert(closed.spec.name.clone(), closed);
+        }
+        Ok(())
+    }
+
     /// Opens the shards of a collection, unless it is open. One call at a time: once the engine is shared, the caller holds
     /// the permit of `opening`.
     pub(super) async fn open_collection(&self, spec: CollectionSpec) -> Result<Arc<Collection>, EngineError> {
         if let Ok(open) = self.opened(&spec.name) {
             return Ok(open);
-        }
-        if spec.model_hash != self.model {
-            let short = |hash: ModelHash| hash.to_string().chars().take(12).collect();
-            return Err(EngineError::OtherModel {
-                stored: short(spec.model_hash),
-                here: short(self.model),
-                name: spec.name,
-            });
         }
         let open = (0..spec.shards).map(|number| {
             let stores = self.stores.clone();
@@ -209,7 +276,10 @@ impl Engine {
     }
 
     fn shard_options(&self) -> ShardOptions {
-        let options = ShardOptions::new(self.dim, self.model);
+        let options = ShardOptions {
+            backlog_bytes: self.config.limits.max_unsealed_bytes,
+            ..ShardOptions::new(self.dim, self.model)
+        };
         if self.config.storage.is_some() {
             ShardOptions {
                 cache_dir: Some(self.config.data_dir.join("cache")),

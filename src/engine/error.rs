@@ -18,18 +18,15 @@ pub enum EngineError {
         /// The name.
         name: CollectionName,
     },
-    /// The collection was made by another model: its embeddings cannot be compared with new ones.
-    #[error(
-        "collection {name} was made with model {stored}, this doppel has {here}, and their vectors cannot be compared: \
-         choose another data folder and import its images there, or use the doppel that made it"
-    )]
-    OtherModel {
+    /// The collection is there and could not be opened; the others are served.
+    #[error("collection {name} is closed: {reason}")]
+    Closed {
         /// The collection.
         name: CollectionName,
-        /// Model of the collection, shortened.
-        stored: String,
-        /// Model of this binary, shortened.
-        here: String,
+        /// Why, and what can be done.
+        reason: String,
+        /// What the caller can do.
+        kind: ErrorKind,
     },
     /// No image of that id in the collection.
     #[error("there is no image {id} in collection {collection}")]
@@ -136,7 +133,8 @@ impl EngineError {
             | Self::NoImage { .. }
             | Self::NoOriginal { .. }
             | Self::NoJob { .. } => ErrorKind::NotFound,
-            Self::OtherModel { .. } | Self::NoGroup { .. } => ErrorKind::Conflict,
+            Self::NoGroup { .. } => ErrorKind::Conflict,
+            Self::Closed { kind, .. } => *kind,
             Self::BadResolution { .. } | Self::BadCursor { .. } | Self::BadSetting { .. } => {
                 ErrorKind::Invalid
             }

@@ -32,7 +32,7 @@ use crate::telemetry::names;
 use crate::types::{CollectionName, ImageId, ImageRecord, ModelHash, NodeId};
 use crate::vision::{self, Analyser, DecodeLimits};
 use analysis::AnalysisPool;
-use collections::Collection;
+use collections::{Closed, Collection};
 use features::FeatureCache;
 use jobs::Jobs;
 
@@ -60,6 +60,8 @@ pub struct Engine {
     /// Place in the cluster; none on a single node.
     seat: Mutex<Option<Seat>>,
     open: RwLock<HashMap<CollectionName, Arc<Collection>>>,
+    /// Collections that could not be opened.
+    closed: RwLock<HashMap<CollectionName, Closed>>,
     /// One permit: collections are opened and removed one at a time, or a shard would fence itself.
     opening: Semaphore,
     jobs: Jobs,
@@ -68,7 +70,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the stores that `config` names, and every collection in them; `default` is made if it is missing.
+    /// Opens the stores that `config` names, and every collection in them; `default` is made if it is missing. Collections
+    /// that cannot be opened are closed, and told so to whoever asks for them.
     ///
     /// # Errors
     /// [`EngineError::Metadata`] when another process has the data folder; any failure of a store.
@@ -104,21 +107,21 @@ impl Engine {
             features: FeatureCache::new(config.search.feature_cache_bytes),
             seat: Mutex::new(seat),
             open: RwLock::default(),
+            closed: RwLock::default(),
             opening: Semaphore::new(1),
             jobs: Jobs::new(),
             cores: Arc::new(Semaphore::new(cores)),
             config,
         });
-        for collection in engine.catalogue.list().await? {
-            engine.open_collection(collection.spec).await?;
+        engine.open_listed().await?;
+        let default = CollectionName::default_collection();
+        match engine
+            .create_collection(&default, CollectionOptions::default())
+            .await
+        {
+            Ok(_) | Err(EngineError::Closed { .. }) => Ok(engine),
+            Err(error) => Err(error),
         }
-        engine
-            .create_collection(
-                &CollectionName::default_collection(),
-                CollectionOptions::default(),
-            )
-            .await?;
-        Ok(engine)
     }
 
     /// The settings it was opened with.
@@ -253,11 +256,13 @@ impl Engine {
 
     /// The open collection of that name.
     fn opened(&self, name: &CollectionName) -> Result<Arc<Collection>, EngineError> {
-        self.open
-            .read()
-            .get(name)
-            .cloned()
-            .ok_or_else(|| EngineError::NoCollection { name: name.clone() })
+        if let Some(open) = self.open.read().get(name) {
+            return Ok(Arc::clone(open));
+        }
+        Err(match self.closed.read().get(name) {
+            Some(closed) => closed.error(),
+            None => EngineError::NoCollection { name: name.clone() },
+        })
     }
 
     /// Runs work that computes on a thread of its own; as much at a time as there are cores.

@@ -154,6 +154,8 @@ pub struct CollectionInfo {
     pub model: String,
     /// Whether uploaded files are kept.
     pub keep_originals: bool,
+    /// Why it could not be opened; its images are not counted then.
+    pub closed: Option<String>,
 }
 
 /// Options of a new collection; what is absent is as configured.

@@ -95,10 +95,16 @@ impl Engine {
         });
     }
 
+    /// Whether an image refers to an object, or may: what cannot be read might.
     fn needs(&self, kind: MediaKind, content: &ContentHash) -> bool {
+        if !self.closed.read().is_empty() {
+            return true;
+        }
         let id = ImageId::from(*content);
         self.open.read().values().any(|collection| {
-            collection.get(id).is_some() && (kind == MediaKind::Thumbnail || collection.keeps_originals())
+            collection.is_damaged()
+                || collection.get(id).is_some()
+                    && (kind == MediaKind::Thumbnail || collection.keeps_originals())
         })
     }
 }

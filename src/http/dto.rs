@@ -23,6 +23,9 @@ pub(super) struct CollectionDto {
     model: String,
     /// Whether `file` serves the uploaded bytes, or only thumbnails are kept.
     keep_originals: bool,
+    /// Why it could not be opened, as it was made with another model or is damaged; its images are not counted then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<String>,
 }
 
 impl From<engine::CollectionInfo> for CollectionDto {
@@ -34,6 +37,7 @@ impl From<engine::CollectionInfo> for CollectionDto {
             dim: info.dim,
             model: info.model,
             keep_originals: info.keep_originals,
+            closed: info.closed,
         }
     }
 }

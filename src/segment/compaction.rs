@@ -27,8 +27,10 @@ impl Weight {
 
 /// A segment with this share of dead rows is rewritten.
 const DEAD_PERCENT: usize = 20;
-/// So many segments of one tier are merged into one of the next: each row is rewritten once a tier.
-const FAN_IN: usize = 4;
+/// So many segments of one tier are merged into one of the next: each row is rewritten once a tier. With fewer, rows that
+/// are sealed 32,768 at a time would be written six times over by the time they stand among millions; with more, a search
+/// asks more segments.
+const FAN_IN: usize = 6;
 /// Living rows below which all segments are of the lowest tier.
 const SMALLEST_TIER: usize = 2048;
 
@@ -64,12 +66,16 @@ mod tests {
     fn worn_segments_are_rewritten_and_small_ones_merged() {
         assert_eq!(choose(&[], 1000), None);
         assert_eq!(
-            choose(&[live(100_000), live(5), live(5), live(5)], 1_000_000),
+            choose(
+                &[live(100_000), live(5), live(5), live(5), live(5), live(5)],
+                1_000_000
+            ),
             None
         );
+        let small = [5, 5, 5, 5, 5, 0].map(live);
         assert_eq!(
-            choose(&[live(100_000), live(5), live(5), live(5), live(0)], 1_000_000),
-            Some(vec![4, 1, 2, 3])
+            choose(&[&[live(100_000)], &small[..]].concat(), 1_000_000),
+            Some(vec![6, 1, 2, 3, 4, 5])
         );
         let worn = Weight { rows: 100, dead: 20 };
         assert_eq!(choose(&[live(100), worn], 1000), Some(vec![1]));
@@ -79,7 +85,7 @@ mod tests {
 
     #[test]
     fn nothing_grows_beyond_the_limit_and_merging_ends() {
-        assert_eq!(choose(&[live(30_000); 4], 100_000), None);
+        assert_eq!(choose(&[live(30_000); 6], 100_000), None);
         let mut segments: Vec<Weight> = Vec::new();
         let (mut rewritten, mut sealed) = (0, 0);
         for _ in 0..200 {

@@ -117,6 +117,14 @@ pub(crate) fn put_record(out: &mut Vec<u8>, record: &ImageRecord) {
     out.extend(components.iter().flat_map(|x| x.to_le_bytes()));
 }
 
+/// Bytes of a record as the WAL holds it.
+#[must_use]
+pub fn record_bytes(record: &ImageRecord) -> usize {
+    let mut out = Vec::new();
+    put_record(&mut out, record);
+    out.len()
+}
+
 /// Reads a record back, equal to what was put.
 pub(crate) fn read_record(from: &mut Reader<'_>) -> Result<ImageRecord, Malformed> {
     let content_hash = ContentHash::from_bytes(from.array("content hash")?);

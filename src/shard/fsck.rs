@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::media::MediaKind;
+use super::media::{self, MediaKind};
 use super::recovery::WalPlace;
 use super::state::{Head, SegmentState, from_json};
 use super::wal::{self, Content, Entry, Position};
@@ -358,7 +358,15 @@ impl Check<'_> {
                 let object = self.stores.blobs.get(&name).await?;
                 let content = wal::decode(at, &object);
                 if at < floor {
-                    if content != Ok(Content::Fence) {
+                    let fence = seqs.last() == Some(&seq) && epoch < floor.epoch;
+                    if fence && content.is_err() {
+                        // It bars the place all the same.
+                        self.find(
+                            Severity::Degraded,
+                            &name,
+                            "the fence of an earlier epoch is damaged",
+                        );
+                    } else if content != Ok(Content::Fence) {
                         self.waste(&name, "below the WAL floor").await?;
                     }
                     continue;
@@ -411,8 +419,18 @@ impl Check<'_> {
         for kind in MediaKind::ALL {
             for object in self.stores.blobs.list(kind.folder()).await? {
                 let content = object.name.rsplit('/').next().and_then(|name| name.parse().ok());
-                if content.is_none_or(|content| !missing.remove(&(kind, content))) {
-                    self.waste(&object.name, "no image refers to it").await?;
+                match content.filter(|content| missing.remove(&(kind, *content))) {
+                    None => self.waste(&object.name, "no image refers to it").await?,
+                    Some(content) => {
+                        let found = self.stores.blobs.get(&object.name).await?;
+                        if media::checked(kind, &content, found).is_none() {
+                            let severity = match kind {
+                                MediaKind::Thumbnail => Severity::Degraded,
+                                MediaKind::Original => Severity::Loss,
+                            };
+                            self.find(severity, &object.name, "its checksum is wrong");
+                        }
+                    }
                 }
             }
         }

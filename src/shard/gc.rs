@@ -9,8 +9,13 @@ use crate::types::{Epoch, SegmentId, Seq};
 
 impl Maintenance {
     /// Removes WAL objects below the floor, old tombstones and orphans. Returns how many objects went.
+    ///
+    /// An object's age is how much older it is than the newest one of its listing: by the store's clock, which our own
+    /// clock, when it jumps, does not change.
     pub(crate) async fn collect_garbage(&self) -> Result<usize, ShardError> {
-        let floor = self.ledger.lock().await.head().floor();
+        // Held to the end: nothing is published meanwhile.
+        let ledger = self.ledger.lock().await;
+        let floor = ledger.head().floor();
         let place = &self.core.place;
         let blobs = &place.stores.blobs;
         let mut removed = 0;
@@ -46,14 +51,14 @@ impl Maintenance {
                 published.insert(id, state.tombstones);
             }
         }
-        let now = chrono::Utc::now();
+        let newest = listed.iter().map(|object| object.modified).max();
         for object in listed {
             let Some((id, version)) = objects::parse(&object.name) else {
                 continue;
             };
-            let old = (now - object.modified)
-                .to_std()
-                .is_ok_and(|age| age >= self.core.options.orphan_age);
+            let old = newest
+                .and_then(|newest| (newest - object.modified).to_std().ok())
+                .is_some_and(|age| age >= self.core.options.orphan_age);
             let superseded = match (published.get(&id), version) {
                 (Some(_), None) => false,
                 (Some(&current), Some(version)) => version < current || (version > current && old),

@@ -43,6 +43,36 @@ impl MediaKind {
     }
 }
 
+/// Start of the eight bytes behind a thumbnail: this, then the CRC-32 of what is before them. JPEG readers ignore what
+/// follows the image.
+const TRAILER_MAGIC: [u8; 4] = *b"DPLT";
+
+fn with_checksum(jpeg: &[u8]) -> Bytes {
+    let mut object = Vec::with_capacity(jpeg.len() + 8);
+    object.extend_from_slice(jpeg);
+    object.extend_from_slice(&TRAILER_MAGIC);
+    object.extend_from_slice(&crc32fast::hash(jpeg).to_le_bytes());
+    object.into()
+}
+
+/// What an object holds, `None` when it is not what was stored. A thumbnail without a checksum, as earlier versions wrote
+/// them, is taken as it is.
+pub(crate) fn checked(kind: MediaKind, content: &ContentHash, object: Bytes) -> Option<Bytes> {
+    match kind {
+        MediaKind::Original => (blake3::hash(&object).as_bytes() == content.as_bytes()).then_some(object),
+        MediaKind::Thumbnail => {
+            let Some((rest, crc)) = object.split_last_chunk::<4>() else {
+                return Some(object);
+            };
+            let Some(jpeg) = rest.strip_suffix(&TRAILER_MAGIC) else {
+                return Some(object);
+            };
+            let len = jpeg.len();
+            (crc32fast::hash(jpeg) == u32::from_le_bytes(*crc)).then(|| object.slice(..len))
+        }
+    }
+}
+
 /// Tells whether an image that lives in some collection needs an object.
 pub type References<'a> = &'a (dyn Fn(MediaKind, &ContentHash) -> bool + Sync);
 
@@ -88,6 +118,10 @@ impl Media {
     /// # Errors
     /// [`ShardError::Blob`].
     pub async fn put(&self, hold: &Hold, kind: MediaKind, object: Bytes) -> Result<(), ShardError> {
+        let object = match kind {
+            MediaKind::Thumbnail => with_checksum(&object),
+            MediaKind::Original => object,
+        };
         self.blobs.create(&kind.name(&hold.content), object).await?;
         Ok(())
     }
@@ -95,10 +129,17 @@ impl Media {
     /// An object; `None` when there is none.
     ///
     /// # Errors
-    /// [`ShardError::Blob`].
+    /// [`ShardError::Corrupt`] when it fails its check; [`ShardError::Blob`].
     pub async fn get(&self, kind: MediaKind, content: &ContentHash) -> Result<Option<Bytes>, ShardError> {
-        match self.blobs.get(&kind.name(content)).await {
-            Ok(object) => Ok(Some(object)),
+        let name = kind.name(content);
+        match self.blobs.get(&name).await {
+            Ok(object) => match checked(kind, content, object) {
+                Some(object) => Ok(Some(object)),
+                None => Err(ShardError::Corrupt {
+                    name,
+                    what: "its checksum is wrong".to_owned(),
+                }),
+            },
             Err(BlobError::NotFound { .. }) => Ok(None),
             Err(e) => Err(e.into()),
         }
@@ -125,18 +166,20 @@ impl Media {
     /// # Errors
     /// [`ShardError::Blob`].
     pub async fn sweep(&self, age: Duration, needed: References<'_>) -> Result<usize, ShardError> {
-        let now = chrono::Utc::now();
         let mut orphans = BTreeSet::new();
         for kind in MediaKind::ALL {
-            for object in self.blobs.list(kind.folder()).await? {
+            let listed = self.blobs.list(kind.folder()).await?;
+            let newest = listed.iter().map(|object| object.modified).max();
+            for object in listed {
                 let content = object
                     .name
                     .rsplit('/')
                     .next()
                     .and_then(|name| name.parse::<ContentHash>().ok());
-                let old = (now - object.modified)
-                    .to_std()
-                    .is_ok_and(|elapsed| elapsed >= age);
+                // By the store's clock: ours may jump.
+                let old = newest
+                    .and_then(|newest| (newest - object.modified).to_std().ok())
+                    .is_some_and(|elapsed| elapsed >= age);
                 if let Some(content) = content
                     && old
                     && !needed(kind, &content)
@@ -171,10 +214,8 @@ mod tests {
         for n in 0..3 {
             let hold = media.hold(content(n)).await;
             for kind in MediaKind::ALL {
-                media
-                    .put(&hold, kind, Bytes::from_static(b"x"))
-                    .await
-                    .expect("stored");
+                let file = Bytes::from(n.to_le_bytes().to_vec());
+                media.put(&hold, kind, file).await.expect("stored");
                 media
                     .put(&hold, kind, Bytes::from_static(b"y"))
                     .await
@@ -182,7 +223,7 @@ mod tests {
             }
         }
         let kept = media.get(MediaKind::Thumbnail, &content(0)).await.expect("read");
-        assert_eq!(kept, Some(Bytes::from_static(b"x")));
+        assert_eq!(kept, Some(Bytes::from(0_u64.to_le_bytes().to_vec())));
         // Another collection still has the image, without its original.
         media
             .release(&content(0), &|kind, _| kind == MediaKind::Thumbnail)

@@ -49,9 +49,10 @@ use crate::types::{
     SegmentId, Seq, ShardId, Similarity, Verdict,
 };
 
+pub use codec::record_bytes;
 pub use erase::erase;
 pub use error::ShardError;
-pub use options::{Maintenance, ShardOptions};
+pub use options::{Grouping, Maintenance, ShardOptions};
 pub use state::Assignment;
 pub use stores::{StoreLocation, Stores};
 pub use wal::Position;
@@ -155,6 +156,7 @@ impl Shard {
             core: core.clone(),
             requests: queue,
             next: Seq::new(0),
+            last_calls: 0,
         };
         tokio::spawn(writer.run());
         let keeper = Arc::new(Keeper::new(core.clone(), ledger, requests.downgrade()));

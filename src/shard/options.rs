@@ -11,8 +11,10 @@ use crate::types::ModelHash;
 pub struct ShardOptions {
     /// Dimension and model of all embeddings.
     pub spec: SegmentSpec,
-    /// How long the first record of a group waits for others.
+    /// How long the first record of a group waits for others, at most.
     pub group_window: Duration,
+    /// When it waits no longer.
+    pub grouping: Grouping,
     /// A group that has this many bytes waits no longer.
     pub group_bytes: usize,
     /// Calls that may wait for the writer; more are refused as overloaded.
@@ -35,6 +37,16 @@ pub struct ShardOptions {
     pub cache_dir: Option<PathBuf>,
 }
 
+/// When a group stops waiting for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grouping {
+    /// When it has as many calls as the group before it, at the latest at the end of the window: callers that write
+    /// again once they are answered are all there by then, and one that is alone does not wait.
+    LikeTheLast,
+    /// At the end of the window: every object has its price.
+    WholeWindow,
+}
+
 /// Who starts sealing, compaction and garbage collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Maintenance {
@@ -51,6 +63,7 @@ impl ShardOptions {
         Self {
             spec: SegmentSpec { dim, model },
             group_window: Duration::from_millis(3),
+            grouping: Grouping::LikeTheLast,
             group_bytes: 4 << 20,
             queue: 8192,
             backlog_bytes: 512 << 20,
@@ -69,6 +82,7 @@ impl ShardOptions {
     pub fn remote(self) -> Self {
         Self {
             group_window: Duration::from_millis(100),
+            grouping: Grouping::WholeWindow,
             ..self
         }
     }

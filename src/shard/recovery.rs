@@ -116,6 +116,7 @@ pub(crate) async fn replay(
             ));
         }
         let wanted: Vec<Seq> = present.into_iter().filter(|seq| seq.get() < end).collect();
+        let of = objects + wanted.len() as u64;
         let mut reads = futures::stream::iter(wanted)
             .map(|seq| {
                 let at = Position { epoch, seq };
@@ -150,7 +151,7 @@ pub(crate) async fn replay(
             }
             objects += 1;
             if objects.is_multiple_of(PROGRESS) {
-                tracing::info!(collection = %place.collection, shard = %place.shard, objects, bytes, "replaying the WAL");
+                tracing::info!(collection = %place.collection, shard = %place.shard, %epoch, objects, of, bytes, "replaying the WAL");
             }
         }
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::wal::{self, Content, Entry, Position};
-use super::{Appended, Core, ShardError};
+use super::{Appended, Core, Grouping, ShardError};
 use crate::store::blob::{BlobError, Created};
 use crate::types::{ImageId, ImageRecord, Judgement, Seq};
 
@@ -146,6 +147,8 @@ pub(crate) struct Writer {
     pub(crate) core: Arc<Core>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) next: Seq,
+    /// Calls in the last group.
+    pub(crate) last_calls: usize,
 }
 
 impl Writer {
@@ -153,6 +156,7 @@ impl Writer {
     pub(crate) async fn run(mut self) {
         loop {
             let (group, then) = self.gather().await;
+            self.last_calls = group.answers.len();
             if !group.answers.is_empty()
                 && let Err(failure) = self.commit(group).await
             {
@@ -189,7 +193,7 @@ impl Writer {
         }
     }
 
-    /// Waits for a first request, then for others until the window or the group is full.
+    /// Waits for a first request, then for others until the group is full, the window over, or enough are there.
     async fn gather(&mut self) -> (Group, Then) {
         let mut group = Group::default();
         let Some(first) = self.requests.recv().await else {
@@ -208,10 +212,19 @@ impl Writer {
             if group.bytes >= self.core.options.group_bytes {
                 return (group, Then::Continue);
             }
-            request = match tokio::time::timeout_at(deadline, self.requests.recv()).await {
-                Ok(Some(request)) => request,
-                Ok(None) => return (group, Then::Gone),
-                Err(_) => return (group, Then::Continue),
+            let enough =
+                self.core.options.grouping == Grouping::LikeTheLast && group.answers.len() >= self.last_calls;
+            request = match self.requests.try_recv() {
+                Ok(request) => request,
+                Err(TryRecvError::Disconnected) => return (group, Then::Gone),
+                Err(TryRecvError::Empty) if enough => return (group, Then::Continue),
+                Err(TryRecvError::Empty) => {
+                    match tokio::time::timeout_at(deadline, self.requests.recv()).await {
+                        Ok(Some(request)) => request,
+                        Ok(None) => return (group, Then::Gone),
+                        Err(_) => return (group, Then::Continue),
+                    }
+                }
             };
         }
     }

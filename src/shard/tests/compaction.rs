@@ -8,7 +8,7 @@ use super::*;
 async fn small_segments_merge_and_the_dead_are_gone() {
     let bench = Bench::new().await;
     let shard = bench.open().await;
-    for part in 0..4 {
+    for part in 0..6 {
         append(&shard, part * 10..part * 10 + 10).await;
         shard.judge(judgement(part, part + 100)).await.expect("noted");
         shard.seal().await.expect("sealed");
@@ -17,17 +17,17 @@ async fn small_segments_merge_and_the_dead_are_gone() {
         assert!(shard.delete(record(n).id).await.expect("deleted"));
     }
     let gone = [0, 11, 12, 39];
-    let living = || (0..40).filter(|n| !gone.contains(n));
+    let living = || (0..60).filter(|n| !gone.contains(n));
     assert!(shard.compact().await.expect("compacted"));
     assert!(!shard.compact().await.expect("nothing left to do"));
     let segments = shard.segments();
     assert_eq!(segments.len(), 1);
-    assert_eq!((segments[0].1, segments[0].2), (36, 0));
+    assert_eq!((segments[0].1, segments[0].2), (56, 0));
     check(&shard, living(), gone);
     assert_eq!(bench.names("seg").await.len(), 1, "the inputs are gone");
     let shard = bench.open().await;
     check(&shard, living(), gone);
-    assert_eq!(shard.verdicts().len(), 4);
+    assert_eq!(shard.verdicts().len(), 6);
     assert_eq!(shard.damage(), []);
 }
 
@@ -74,7 +74,7 @@ async fn deletes_and_seals_while_a_compaction_runs_are_kept() {
     let (plan, held) = gated();
     let bench = Bench::with(plan).await;
     let shard = bench.open().await;
-    for part in 0..4 {
+    for part in 0..6 {
         append(&shard, part * 10..part * 10 + 10).await;
         shard.seal().await.expect("sealed");
     }
@@ -89,7 +89,7 @@ async fn deletes_and_seals_while_a_compaction_runs_are_kept() {
         assert!(shard.delete(record(n).id).await.expect("deleted"));
     }
     assert_eq!(shard.append(record(14)).await.expect("stored"), Appended::New);
-    append(&shard, 50..55).await;
+    append(&shard, 70..75).await;
     let seal = {
         let shard = shard.clone();
         tokio::spawn(async move { shard.seal().await })
@@ -98,7 +98,7 @@ async fn deletes_and_seals_while_a_compaction_runs_are_kept() {
     assert!(shard.delete(record(36).id).await.expect("deleted"));
     assert!(seal.await.expect("no panic").expect("sealed"));
     let gone = [3, 25, 36];
-    let living = || (0..40).chain(50..55).filter(|n| !gone.contains(n));
+    let living = || (0..60).chain(70..75).filter(|n| !gone.contains(n));
     check(&shard, living(), gone);
     check(&bench.open().await, living(), gone);
     shard.close().await;

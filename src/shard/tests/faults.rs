@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Bench, append, check, options};
 use crate::error::ErrorKind;
 use crate::segment::fixtures::record;
-use crate::shard::{Appended, ShardOptions};
+use crate::shard::{Appended, Maintenance, ShardOptions};
 use crate::store::blob::faults::{Fault, Operation, Plan};
 
 /// Fails operations on names that contain `part` while `left` is above zero.
@@ -105,4 +105,70 @@ async fn too_much_unsealed_is_refused_until_it_is_sealed() {
     shard.seal().await.expect("sealed");
     append(&shard, stored..stored + 1).await;
     check(&shard, 1..=stored, [0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_load_the_backlog_stays_below_its_cap_until_the_store_recovers() {
+    const CAP: u64 = 64 << 10;
+    let stuck = Arc::new(AtomicUsize::new(1));
+    let gate = stuck.clone();
+    let plan: Plan = Arc::new(move |operation, name: &str| {
+        let hit = operation == Operation::Create && name.ends_with(".seg");
+        if hit && gate.load(Ordering::SeqCst) > 0 {
+            Fault::Refuse
+        } else {
+            Fault::None
+        }
+    });
+    let bench = Bench::with(plan).await;
+    let capped = ShardOptions {
+        backlog_bytes: CAP,
+        maintenance: Maintenance::Automatic,
+        ..options()
+    };
+    let shard = bench.open_with("a", capped).await.expect("opened");
+    let writers = (0..32_u64).map(|writer| {
+        let shard = shard.clone();
+        tokio::spawn(async move {
+            let (mut stored, mut refused) = (Vec::new(), 0);
+            for n in writer * 40..writer * 40 + 40 {
+                match shard.append(record(n)).await {
+                    Ok(_) => stored.push(n),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Overloaded, "{error}");
+                        refused += 1;
+                    }
+                }
+            }
+            (stored, refused)
+        })
+    });
+    let (mut stored, mut refused) = (Vec::new(), 0);
+    for writer in futures::future::join_all(writers).await {
+        let (theirs, turned_away) = writer.expect("no panic");
+        stored.extend(theirs);
+        refused += turned_away;
+    }
+    assert!(
+        refused > 0 && !stored.is_empty(),
+        "{refused} refused, {} stored",
+        stored.len()
+    );
+    // A group that was let in just below the cap is at most one call of each writer.
+    assert!(
+        shard.backlog_bytes() < CAP + 32 * 1024,
+        "{} bytes wait",
+        shard.backlog_bytes()
+    );
+    stored.sort_unstable();
+    check(&shard, stored.iter().copied(), []);
+    stuck.store(0, Ordering::SeqCst);
+    let mut patience = 600;
+    while let Err(error) = shard.append(record(10_000)).await {
+        assert_eq!(error.kind(), ErrorKind::Overloaded, "{error}");
+        patience -= 1;
+        assert!(patience > 0, "the backlog never went");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    check(&bench.open().await, stored.into_iter().chain([10_000]), []);
 }

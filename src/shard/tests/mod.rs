@@ -2,6 +2,7 @@
 
 mod compaction;
 mod faults;
+mod flips;
 mod real;
 mod repair;
 mod steps;

@@ -284,14 +284,14 @@ fn is_refusal(error: &object_store::Error) -> bool {
     )
 }
 
-/// Whether the disk or the quota is full: `ENOSPC`, `EDQUOT`, or the codes that S3 servers give.
+/// Whether the disk, the quota or the size allowed to a file is full: `ENOSPC`, `EDQUOT`, `EFBIG`, or the codes that S3 servers give.
 fn is_full(error: &object_store::Error) -> bool {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(e) = cause {
         if let Some(io_error) = e.downcast_ref::<io::Error>() {
             return matches!(
                 io_error.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
             );
         }
         cause = e.source();

@@ -1,5 +1,7 @@
 //! One contract for every implementation, and what the wrappers add.
 
+mod wire;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -63,7 +63,7 @@ fn failed(path: &Path, error: redb::Error, wrote: bool) -> MetadataError {
         redb::Error::Io(e)
             if matches!(
                 e.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
             ) =>
         {
             MetadataError::Full

@@ -1,121 +1,16 @@
 //! The real binary: started, fed over HTTP, killed, started again.
 
-use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+mod cluster;
+mod disk_full;
+mod load;
+mod server;
 
-use doppel::vision::{RgbImage, thumbnail};
-use reqwest::multipart::{Form, Part};
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use serde_json::Value;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_doppel");
-
-/// A running `doppel serve`; killed when dropped.
-struct Server {
-    process: Child,
-    base: String,
-}
-
-impl Server {
-    fn start(data_dir: &Path) -> Self {
-        let mut process = doppel()
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        let stderr = process.stderr.take().expect("piped");
-        let (found, address) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if let Some((_, address)) = line.split_once("serving on ") {
-                    let address: String = address
-                        .chars()
-                        .take_while(|c| !c.is_whitespace() && *c != '\x1b')
-                        .collect();
-                    let _ = found.send(address);
-                }
-            }
-        });
-        let base = address
-            .recv_timeout(Duration::from_secs(60))
-            .expect("it serves within a minute");
-        Self { process, base }
-    }
-
-    /// SIGKILL, as a power failure for the process.
-    fn kill(mut self) {
-        self.process.kill().expect("it was running");
-        self.process.wait().expect("it has ended");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The binary, untouched by the settings of whoever runs the tests.
-fn doppel() -> Command {
-    let mut command = Command::new(BINARY);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOPPEL_")) {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn client() -> reqwest::Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .tls_certs_only([])
-        .build()
-        .expect("a client")
-}
-
-/// A small picture that no other seed gives.
-fn picture(seed: u32) -> Vec<u8> {
-    let image = RgbImage::from_fn(96, 72, |x, y| {
-        let h = (x / 8 * 31 + y / 8 * 17 + seed * 7919).wrapping_mul(2_654_435_761);
-        [(h >> 24) as u8, (h >> 16) as u8, (h >> 8) as u8].into()
-    });
-    thumbnail::encode(&image).expect("encodes")
-}
-
-async fn upload(http: &reqwest::Client, base: &str, file: Vec<u8>) -> Option<String> {
-    let form = Form::new().part("file", Part::bytes(file).file_name("picture.jpg"));
-    let request = http
-        .post(format!("{base}/v1/collections/default/images"))
-        .multipart(form);
-    let answer: Value = request.send().await.ok()?.json().await.ok()?;
-    answer["images"][0]["id"].as_str().map(str::to_owned)
-}
-
-async fn ids(http: &reqwest::Client, base: &str) -> BTreeSet<String> {
-    let (mut ids, mut cursor) = (BTreeSet::new(), String::new());
-    loop {
-        let url = format!("{base}/v1/collections/default/images?limit=50{cursor}");
-        let page: Value = http
-            .get(url)
-            .send()
-            .await
-            .expect("an answer")
-            .json()
-            .await
-            .expect("JSON");
-        for image in page["images"].as_array().expect("a list") {
-            ids.insert(image["id"].as_str().expect("an id").to_owned());
-        }
-        match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return ids,
-        }
-    }
-}
+use server::{Server, client, doppel, ids, picture, upload};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_acknowledged_image_survives_sigkill() {

@@ -1,0 +1,155 @@
+//! What is written, and how fast the disk is by itself.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+use crate::error::ErrorKind;
+use crate::shard::Shard;
+use crate::types::{
+    ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, ImageId, ImageRecord, PdqHash, PixelHash,
+};
+
+/// A record that differs from those of other numbers in everything; its embedding points anywhere.
+pub(super) fn record(n: u64, dim: usize) -> ImageRecord {
+    let hash = blake3::hash(&n.to_le_bytes());
+    let again = *blake3::hash(hash.as_bytes()).as_bytes();
+    let content_hash = ContentHash::from_bytes(*hash.as_bytes());
+    let mut state = n;
+    let components: Vec<f32> = (0..dim).map(|_| direction(&mut state)).collect();
+    let second = i64::try_from(n).unwrap_or(i64::MAX) / 1000;
+    ImageRecord {
+        id: ImageId::from(content_hash),
+        name: format!("IMG_{n:08}.jpg"),
+        size: 3 << 20,
+        format: ImageFormat::Jpeg,
+        created: chrono::DateTime::from_timestamp(1_700_000_000 + second, 0).unwrap_or_default(),
+        tags: Vec::new(),
+        fingerprint: Fingerprint {
+            content_hash,
+            pixel_hash: PixelHash::from_bytes(again),
+            pdq: PdqHash::from_bytes(again),
+            pdq_quality: 100,
+            embedding: Embedding::normalised(&components).expect("some component is not zero"),
+            width: 4000,
+            height: 3000,
+            exif: ExifSummary {
+                camera: Some("Maker Model".to_owned()),
+                ..ExifSummary::default()
+            },
+        },
+    }
+}
+
+/// splitmix64, as a number in −0.5 to 0.5.
+fn direction(state: &mut u64) -> f32 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z >> 40) as f32 / (1_u64 << 24) as f32 - 0.5
+}
+
+/// Times of many equal operations, in seconds.
+#[derive(Debug, Default)]
+pub(super) struct Times(Vec<f64>);
+
+impl Times {
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// The value that this share of all is not above; 0 when there are none.
+    pub(super) fn quantile(&mut self, share: f64) -> f64 {
+        self.0.sort_unstable_by(f64::total_cmp);
+        let place = (self.0.len() as f64 * share) as usize;
+        self.0
+            .get(place.min(self.0.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(0.0)
+    }
+
+    /// How many a second one after the other.
+    pub(super) fn rate(&self) -> f64 {
+        self.0.len() as f64 / self.0.iter().sum::<f64>().max(f64::MIN_POSITIVE)
+    }
+}
+
+/// Appends 4 KiB to a file and syncs it, again and again.
+pub(super) fn fsyncs(folder: &Path, duration: Duration) -> anyhow::Result<Times> {
+    let mut file = tempfile::tempfile_in(folder)?;
+    let begin = Instant::now();
+    let mut times = Times::default();
+    while begin.elapsed() < duration {
+        let start = Instant::now();
+        file.write_all(&[7; 4096])?;
+        file.sync_all()?;
+        times.0.push(start.elapsed().as_secs_f64());
+    }
+    Ok(times)
+}
+
+/// When writers stop.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Until {
+    Time(Duration),
+    Records(u64),
+}
+
+/// `writers` tasks that each store a record, wait for the answer, and go on; each record once. Returns the time of each
+/// acknowledgement and the wall time of all. While the shard is overloaded they wait as a client would.
+pub(super) async fn write(
+    shard: &Arc<Shard>,
+    writers: usize,
+    until: Until,
+    dim: usize,
+    tick: impl Fn() + Clone + Send + 'static,
+) -> anyhow::Result<(Times, f64)> {
+    let next = Arc::new(AtomicU64::new(0));
+    let begin = Instant::now();
+    let tasks: Vec<_> = (0..writers)
+        .map(|_| {
+            let (shard, next, tick) = (Arc::clone(shard), Arc::clone(&next), tick.clone());
+            tokio::spawn(async move {
+                let mut times = Times::default();
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    match until {
+                        Until::Time(duration) if begin.elapsed() >= duration => return anyhow::Ok(times),
+                        Until::Records(count) if n >= count => return Ok(times),
+                        Until::Time(_) | Until::Records(_) => {}
+                    }
+                    let record = record(n, dim);
+                    loop {
+                        let start = Instant::now();
+                        match shard.append(record.clone()).await {
+                            Ok(_) => {
+                                times.0.push(start.elapsed().as_secs_f64());
+                                break;
+                            }
+                            Err(error) if error.kind() == ErrorKind::Overloaded => {
+                                tokio::time::sleep(Duration::from_millis(50)).await;
+                            }
+                            Err(error) => return Err(error.into()),
+                        }
+                    }
+                    tick();
+                }
+            })
+        })
+        .collect();
+    let mut all = Times::default();
+    for task in tasks {
+        all.merge(task.await??);
+    }
+    ensure!(all.count() > 0, "nothing was acknowledged in that time");
+    Ok((all, begin.elapsed().as_secs_f64()))
+}

@@ -1,0 +1,91 @@
+//! A collection that cannot be opened is told so; the others are served.
+
+use super::*;
+use crate::cluster::catalogue::{Catalogue, CollectionSpec};
+use crate::shard::StoreLocation;
+use crate::types::ModelHash;
+
+/// A service on a folder where `name` was made with other weights.
+async fn with_another_models(name: &str) -> Service {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = Config {
+        data_dir: folder.path().join("data"),
+        ..Config::default()
+    };
+    let location = StoreLocation {
+        data_dir: config.data_dir.clone(),
+        ..StoreLocation::default()
+    };
+    let stores = location.open().await.expect("opened");
+    let spec = CollectionSpec {
+        name: name.parse().expect("a name"),
+        dim: 64,
+        shards: 1,
+        model_hash: ModelHash::from_bytes([9; 32]),
+        keep_originals: false,
+    };
+    let catalogue = Catalogue::new(stores.metadata.clone(), &config.cluster);
+    catalogue.create(spec).await.expect("made");
+    drop((catalogue, stores));
+    Service::over(Engine::open(config).await.expect("it opens all the same"), folder).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_models_collection_is_closed_and_the_others_are_served() {
+    let service = with_another_models("old").await;
+    service.created("a.jpg", picture(1, 80, 80)).await;
+    let listed = service.read("/v1/collections").await;
+    let names: Vec<_> = listed["collections"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| {
+            (
+                one["name"].as_str().expect("a name"),
+                one["closed"].as_str().is_some(),
+            )
+        })
+        .collect();
+    assert_eq!(names, [("default", false), ("old", true)]);
+    for path in ["/v1/collections/old/images", "/v1/collections/old/groups"] {
+        let refused = service.get(path).await;
+        assert_eq!(refused.status(), StatusCode::CONFLICT);
+        let text = refused.text().await.expect("text");
+        assert!(
+            text.contains("collection old is closed") && text.contains("090909"),
+            "{text}"
+        );
+    }
+    let url = format!("{}/v1/collections/old", service.base);
+    assert_eq!(
+        service.http.put(&url).send().await.expect("an answer").status(),
+        StatusCode::CONFLICT
+    );
+    assert_eq!(
+        service
+            .http
+            .delete(&url)
+            .send()
+            .await
+            .expect("an answer")
+            .status(),
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(
+        service.http.put(&url).send().await.expect("an answer").status(),
+        StatusCode::CREATED
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn even_the_default_collection_may_be_closed() {
+    let service = with_another_models("default").await;
+    assert_eq!(service.get("/readyz").await.status(), StatusCode::OK);
+    let closed = service.read("/v1/collections/default").await;
+    assert!(
+        closed["closed"].as_str().expect("a reason").contains("model"),
+        "{closed}"
+    );
+    let refused = service.get("/v1/collections/default/images").await;
+    assert_eq!(refused.status(), StatusCode::CONFLICT);
+}
