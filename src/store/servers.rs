@@ -123,7 +123,11 @@ impl S3 {
         let program =
             std::env::var_os("DOPPEL_TEST_MOTO").map_or_else(|| "moto_server".into(), PathBuf::from);
         let port = free_port();
-        let mut child = spawn(Command::new(program).args(["-H", "127.0.0.1", "-p", &port.to_string()]));
+        let mut child = spawn(
+            Command::new(program)
+                .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+                .env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools")),
+        );
         wait_for(port, &mut child);
         Self { child, port }
     }

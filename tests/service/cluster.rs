@@ -36,7 +36,7 @@ impl Servers {
             })
             .collect();
         assert!(
-            environment.contains_key("DOPPEL_ETCD"),
+            environment.contains_key("ETCD"),
             "the servers did not start: {environment:?}"
         );
         Self {
@@ -54,9 +54,9 @@ impl Servers {
             .arg(folder.join(name))
             .args([
                 "--etcd",
-                &self.environment["DOPPEL_ETCD"],
+                &self.environment["ETCD"],
                 "--storage",
-                &self.environment["DOPPEL_STORAGE"],
+                &self.environment["STORAGE"],
             ])
             .env("DOPPEL_NODE", name)
             .envs(

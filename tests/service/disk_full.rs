@@ -238,7 +238,7 @@ async fn a_file_that_the_kernel_refuses_to_grow_is_not_acknowledged() {
     }
     // Limits count half-kilobytes: 8 MiB. Beyond it a write fails, once its signal is ignored.
     command
-        .args(["-c", "trap '' XFSZ; ulimit -f 16384; exec \"$0\" \"$@\""])
+        .args(["-c", "trap '' XFSZ; ulimit -S -f 16384; exec \"$0\" \"$@\""])
         .arg(template.get_program())
         .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(folder.path())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use doppel::vision::{RgbImage, thumbnail};
@@ -33,6 +33,8 @@ impl Server {
         let mut process = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
         let stderr = process.stderr.take().expect("piped");
         let (found, address) = mpsc::channel();
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let lines = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 if let Some((_, address)) = line.split_once("serving on ") {
@@ -42,9 +44,14 @@ impl Server {
                         .collect();
                     let _ = found.send(address);
                 }
+                lines.lock().expect("no panic").push(line);
             }
         });
-        Starting { process, address }
+        Starting {
+            process,
+            address,
+            log,
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -62,6 +69,7 @@ impl Server {
 pub(crate) struct Starting {
     process: Child,
     address: mpsc::Receiver<String>,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Starting {
@@ -74,7 +82,8 @@ impl Starting {
             },
             Err(_) => {
                 let _ = self.process.kill();
-                panic!("it does not serve within {patience:?}");
+                let log = self.log.lock().expect("no panic").join("\n");
+                panic!("it ended, or does not serve within {patience:?}:\n{log}");
             }
         }
     }
