@@ -1,5 +1,10 @@
 //! The real binary: started, fed over HTTP, killed, started again.
 
+#![expect(
+    clippy::print_stderr,
+    reason = "figures and what a system does not permit are told"
+)]
+
 mod cluster;
 mod disk_full;
 mod load;
