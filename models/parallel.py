@@ -5,6 +5,9 @@ work of one two-thread process per CPU second: an intra-op barrier waits wheneve
 thread is descheduled, this one only once per forward and once per backward pass.
 """
 
+import os
+import signal
+
 import torch
 import torch.multiprocessing as mp
 
@@ -49,5 +52,6 @@ def launch(function, world, rows, dim, weights, *args):
     context = mp.get_context("spawn")
     exchange = Exchange(world, rows, dim, weights, context)
     ranks = mp.spawn(function, (exchange, *args), nprocs=world, join=False)
+    signal.signal(signal.SIGTERM, lambda *_: [os.kill(p.pid, signal.SIGTERM) for p in ranks.processes])
     while not ranks.join():
         pass
