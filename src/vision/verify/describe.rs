@@ -29,6 +29,8 @@ pub(super) struct Keypoint {
 
 /// Side of the sampled patch, in pixels of the level: divisible by 2, 3 and 4.
 const PATCH: usize = 24;
+/// Side of the patch in blocks of 2×2 samples.
+const BLOCKS: usize = PATCH / 2;
 /// Radius of the disc whose centroid of brightness gives the orientation.
 const DISC: i32 = 11;
 
@@ -166,30 +168,49 @@ pub(super) fn describe(plane: &Plane, x: usize, y: usize, angle: f32) -> Bits {
     bits
 }
 
-/// Samples the turned patch, rows along the orientation.
-fn cut(plane: &Plane, x: usize, y: usize, angle: f32) -> [[i32; PATCH]; PATCH] {
+/// Sums of 2×2 samples of a patch: cells and their halves are made of whole blocks.
+type Blocks = [[i32; BLOCKS]; BLOCKS];
+
+/// Samples the turned patch, rows along the orientation, in steps of 1/65,536 of a pixel.
+fn cut(plane: &Plane, x: usize, y: usize, angle: f32) -> Blocks {
     let (sin, cos) = angle.sin_cos();
-    let half = (PATCH as f32 - 1.0) / 2.0;
+    let [sin, cos] = [sin, cos].map(|v| (v * 65_536.0) as i32);
     let (right, bottom) = (plane.width as i32 - 1, plane.height as i32 - 1);
-    let mut patch = [[0; PATCH]; PATCH];
-    for (v, row) in patch.iter_mut().enumerate() {
-        let v = v as f32 - half;
-        for (u, out) in row.iter_mut().enumerate() {
-            let u = u as f32 - half;
-            let px = (x as f32 + cos * u - sin * v + 0.5).floor() as i32;
-            let py = (y as f32 + sin * u + cos * v + 0.5).floor() as i32;
-            let index = py.clamp(0, bottom) as usize * plane.width + px.clamp(0, right) as usize;
-            *out = i32::from(plane.data[index]);
+    // Twice the half side, less one, is whole: 23 half-pixels from the centre to the first sample.
+    let half = PATCH as i32 - 1;
+    let mut start = [
+        ((x as i32) << 16) + (1 << 15) - half * (cos - sin) / 2,
+        ((y as i32) << 16) + (1 << 15) - half * (sin + cos) / 2,
+    ];
+    let reach = PATCH as i32 * 3 / 4;
+    let (cx, cy) = (x as i32, y as i32);
+    let is_inside = cx >= reach && cy >= reach && cx + reach <= right && cy + reach <= bottom;
+    let mut blocks = [[0; BLOCKS]; BLOCKS];
+    for v in 0..PATCH {
+        let [mut px, mut py] = start;
+        for block in &mut blocks[v / 2] {
+            for _ in 0..2 {
+                let (mut sx, mut sy) = (px >> 16, py >> 16);
+                if !is_inside {
+                    (sx, sy) = (sx.clamp(0, right), sy.clamp(0, bottom));
+                }
+                *block += i32::from(plane.data[sy as usize * plane.width + sx as usize]);
+                px += cos;
+                py += sin;
+            }
         }
+        start[0] -= sin;
+        start[1] += cos;
     }
-    patch
+    blocks
 }
 
-/// Sums per cell: brightness, right half minus left half, bottom half minus top half.
-fn cells(patch: &[[i32; PATCH]; PATCH], side: usize) -> [[i32; 16]; 3] {
-    let step = PATCH / side;
+/// Sums per cell: brightness, right half minus left half, bottom half minus top half. (The halves of the grid of 4×4
+/// are not asked for: its cells are three blocks wide.)
+fn cells(blocks: &Blocks, side: usize) -> [[i32; 16]; 3] {
+    let step = BLOCKS / side;
     let mut sums = [[0; 16]; 3];
-    for (v, row) in patch.iter().enumerate() {
+    for (v, row) in blocks.iter().enumerate() {
         let lower = v % step >= step / 2;
         for (cell, part) in row.chunks_exact(step).enumerate() {
             let (left, right) = part.split_at(step / 2);

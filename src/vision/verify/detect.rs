@@ -96,37 +96,143 @@ fn corners(plane: &Plane, quota: usize) -> Vec<Corner> {
     if w <= 2 * MARGIN || h <= 2 * MARGIN {
         return Vec::new();
     }
-    let mut found: Vec<(f32, Corner)> = Vec::new();
+    spread(suppress(peaks(scored(plane), w, h), w, h), w, quota)
+}
+
+/// All corners with Harris' response over a 7×7 window (k = 0.04), row by row.
+fn scored(plane: &Plane) -> Vec<(f32, Corner)> {
+    let (w, h) = (plane.width, plane.height);
+    let mut found = Vec::with_capacity(4096);
+    let mut columns = Columns::new(w);
+    for y in MARGIN - REACH..MARGIN + REACH {
+        columns.add(plane, y);
+    }
+    let mut likely = vec![0u8; w];
     for y in MARGIN..h - MARGIN {
+        columns.add(plane, y + REACH);
+        mark_likely(plane, y, &mut likely);
         for x in MARGIN..w - MARGIN {
-            if let Some(dark) = corner(plane, x, y) {
-                found.push((harris(plane, x, y), Corner { x, y, dark }));
+            if likely[x] != 0
+                && let Some(dark) = corner(plane, x, y)
+            {
+                found.push((columns.harris(x), Corner { x, y, dark }));
             }
         }
+        columns.remove(plane, y - REACH);
     }
-    let found = suppress(found, w, h);
-    spread(found, w, quota)
+    found
+}
+
+/// Half the window of Harris' response.
+const REACH: usize = 3;
+
+/// Products of the gradients, summed over the rows of the window, one sum a column.
+struct Columns {
+    xx: Vec<i32>,
+    xy: Vec<i32>,
+    yy: Vec<i32>,
+}
+
+impl Columns {
+    #[inline]
+    fn new(width: usize) -> Self {
+        Self {
+            xx: vec![0; width],
+            xy: vec![0; width],
+            yy: vec![0; width],
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, plane: &Plane, y: usize) {
+        self.change(plane, y, 1);
+    }
+
+    #[inline]
+    fn remove(&mut self, plane: &Plane, y: usize) {
+        self.change(plane, y, -1);
+    }
+
+    #[inline]
+    fn change(&mut self, plane: &Plane, y: usize, sign: i32) {
+        let inner = plane.width - 2;
+        let (above, below) = (&plane.row(y - 1)[1..=inner], &plane.row(y + 1)[1..=inner]);
+        let (left, right) = (&plane.row(y)[..inner], &plane.row(y)[2..]);
+        let (xx, xy, yy) = (
+            &mut self.xx[1..=inner],
+            &mut self.xy[1..=inner],
+            &mut self.yy[1..=inner],
+        );
+        for x in 0..inner {
+            let gx = i32::from(i16::from(right[x]) - i16::from(left[x]));
+            let gy = i32::from(i16::from(below[x]) - i16::from(above[x]));
+            xx[x] += sign * (gx * gx);
+            xy[x] += sign * (gx * gy);
+            yy[x] += sign * (gy * gy);
+        }
+    }
+
+    #[inline]
+    fn harris(&self, x: usize) -> f32 {
+        let sum = |column: &[i32]| column[x - REACH..=x + REACH].iter().sum::<i32>() as f32;
+        let (xx, xy, yy) = (sum(&self.xx), sum(&self.xy), sum(&self.yy));
+        xx * yy - xy * xy - 0.04 * (xx + yy) * (xx + yy)
+    }
+}
+
+/// Marks the pixels of a row that two of the four compass points of the circle differ from, in one direction: nine
+/// in a row on the circle contain at least two of them.
+#[inline]
+fn mark_likely(plane: &Plane, y: usize, likely: &mut [u8]) {
+    const LIMIT: u8 = CONTRAST as u8;
+    let count = plane.width - 6;
+    let inner = 3..3 + count;
+    let centre = &plane.row(y)[inner.clone()];
+    let points = [
+        &plane.row(y - 3)[inner.clone()],
+        &plane.row(y + 3)[inner.clone()],
+        &plane.row(y)[..count],
+        &plane.row(y)[6..],
+    ];
+    let likely = &mut likely[inner];
+    for x in 0..count {
+        let (high, low) = (centre[x].saturating_add(LIMIT), centre[x].saturating_sub(LIMIT));
+        let mut brighter = 0u8;
+        let mut darker = 0u8;
+        for point in &points {
+            brighter += u8::from(point[x] > high);
+            darker += u8::from(point[x] < low);
+        }
+        likely[x] = u8::from(brighter >= 2) | u8::from(darker >= 2);
+    }
+}
+
+/// The corners that no neighbour among the eight outdoes.
+fn peaks(scored: Vec<(f32, Corner)>, width: usize, height: usize) -> Vec<(f32, Corner)> {
+    let mut scores = vec![f32::MIN; width * height];
+    for (score, corner) in &scored {
+        scores[corner.y * width + corner.x] = *score;
+    }
+    scored
+        .into_iter()
+        .filter(|&(score, Corner { x, y, .. })| {
+            (y - 1..=y + 1).all(|row| {
+                let start = row * width + x - 1;
+                scores[start..start + 3].iter().all(|&other| other <= score)
+            })
+        })
+        .collect()
 }
 
 /// Whether 9 neighbours in a row on the circle are all brighter (then the corner is dark), or all darker, by
 /// [`CONTRAST`].
+#[inline]
 fn corner(plane: &Plane, x: usize, y: usize) -> Option<bool> {
-    let at = |k: usize| {
-        let (dx, dy) = CIRCLE[k];
-        let index = (y as i32 + dy) * plane.width as i32 + x as i32 + dx;
-        i16::from(plane.data[index as usize])
-    };
     let centre = i16::from(plane.data[y * plane.width + x]);
-    // Nine in a row contain at least two of the four compass points.
-    let compass = [at(0), at(4), at(8), at(12)];
-    let brighter = compass.iter().filter(|&&v| v - centre > CONTRAST).count();
-    let darker = compass.iter().filter(|&&v| centre - v > CONTRAST).count();
-    if brighter < 2 && darker < 2 {
-        return None;
-    }
     let (mut bright, mut dark) = (0u32, 0u32);
-    for k in 0..16 {
-        let d = at(k) - centre;
+    for (k, (dx, dy)) in CIRCLE.into_iter().enumerate() {
+        let index = (y as i32 + dy) * plane.width as i32 + x as i32 + dx;
+        let d = i16::from(plane.data[index as usize]) - centre;
         bright |= u32::from(d > CONTRAST) << k;
         dark |= u32::from(-d > CONTRAST) << k;
     }
@@ -137,29 +243,13 @@ fn corner(plane: &Plane, x: usize, y: usize) -> Option<bool> {
     }
 }
 
+#[inline]
 fn nine_in_a_row(circle: u32) -> bool {
     let ring = circle | circle << 16;
     let two = ring & ring >> 1;
     let four = two & two >> 2;
     let eight = four & four >> 4;
     eight & ring >> 8 != 0
-}
-
-/// Harris' response over a 7×7 window, k = 0.04.
-fn harris(plane: &Plane, x: usize, y: usize) -> f32 {
-    let (mut xx, mut yy, mut xy) = (0i32, 0i32, 0i32);
-    for row in y - 3..=y + 3 {
-        let (above, line, below) = (plane.row(row - 1), plane.row(row), plane.row(row + 1));
-        for col in x - 3..=x + 3 {
-            let gx = i32::from(line[col + 1]) - i32::from(line[col - 1]);
-            let gy = i32::from(below[col]) - i32::from(above[col]);
-            xx += gx * gx;
-            yy += gy * gy;
-            xy += gx * gy;
-        }
-    }
-    let (xx, yy, xy) = (xx as f32, yy as f32, xy as f32);
-    xx * yy - xy * xy - 0.04 * (xx + yy) * (xx + yy)
 }
 
 /// Keeps corners that no stronger one stands beside, within 2 pixels; strongest first.

@@ -2,7 +2,7 @@
 
 use super::affine::Affine;
 use super::plane::Plane;
-use super::tiles::{Freedom, Tile, measure, refine};
+use super::tiles::{Freedom, Grid, Tile, measure, refine};
 use super::{Alignment, Features, Verification, frame, pairing};
 use crate::types::{Region, Transform};
 
@@ -107,7 +107,8 @@ impl Candidate {
             let side = if step == 0 { TILE } else { TILE * 3 / 4 };
             for _ in 0..rounds {
                 let local = between(&map, level_a + step, level_b + step);
-                let tiles = measure(target, source, &local, side);
+                let grid = if step == 0 { Grid::Chessboard } else { Grid::All };
+                let tiles = measure(target, source, &local, side, grid);
                 // The coarser levels have aligned what can be aligned: most false hypotheses end here.
                 if step <= 1 && hopeless(&tiles) {
                     return None;
@@ -129,7 +130,7 @@ impl Candidate {
                 break;
             };
             let local = between(&map, level_a + step, level_b + step);
-            let tiles = measure(target, source, &local, TILE);
+            let tiles = measure(target, source, &local, TILE, Grid::All);
             let textured = textured(&tiles).count();
             if measured.as_ref().is_none_or(|(most, ..)| textured > *most) {
                 measured = Some((textured, tiles, target, step));

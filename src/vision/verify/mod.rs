@@ -146,14 +146,19 @@ fn texture(luma: &Plane) -> Texture {
     let (mut sum, mut squares) = (0u64, 0u64);
     for y in 0..luma.height.saturating_sub(1) {
         let (row, below) = (luma.row(y), luma.row(y + 1));
-        for x in 0..luma.width.saturating_sub(1) {
-            let step = row[x].abs_diff(row[x + 1]).max(row[x].abs_diff(below[x]));
-            flat += u32::from(step <= 3);
-            hard += u32::from(step >= 32);
-            count += 1;
-            sum += u64::from(row[x]);
-            squares += u64::from(row[x]) * u64::from(row[x]);
+        let (mut row_flat, mut row_hard, mut row_sum, mut row_squares) = (0u32, 0u32, 0u32, 0u32);
+        for ((&v, &right), &under) in row.iter().zip(&row[1..]).zip(below) {
+            let step = v.abs_diff(right).max(v.abs_diff(under));
+            row_flat += u32::from(step <= 3);
+            row_hard += u32::from(step >= 32);
+            row_sum += u32::from(v);
+            row_squares += u32::from(v) * u32::from(v);
         }
+        flat += row_flat;
+        hard += row_hard;
+        count += row.len() as u32 - 1;
+        sum += u64::from(row_sum);
+        squares += u64::from(row_squares);
     }
     let n = f64::from(count.max(1));
     let mean = sum as f64 / n;

@@ -48,27 +48,26 @@ struct Nearest {
 
 /// For each of `query` the nearest of `target`; positions count from `offset`.
 fn nearest(query: &[Bits], target: &[Bits], offset: usize) -> Vec<Nearest> {
-    query
-        .iter()
-        .map(|bits| {
-            let mut found = Nearest {
-                best: u32::MAX,
-                second: u32::MAX,
-                partner: usize::MAX,
-            };
-            for (j, other) in target.iter().enumerate() {
-                let d = distance(bits, other);
-                if d < found.second {
-                    if d < found.best {
-                        (found.second, found.best, found.partner) = (found.best, d, offset + j);
-                    } else {
-                        found.second = d;
-                    }
+    let mut all = Vec::with_capacity(query.len());
+    for bits in query {
+        let mut found = Nearest {
+            best: u32::MAX,
+            second: u32::MAX,
+            partner: usize::MAX,
+        };
+        for (j, other) in target.iter().enumerate() {
+            let d = distance(bits, other);
+            if d < found.second {
+                if d < found.best {
+                    (found.second, found.best, found.partner) = (found.best, d, offset + j);
+                } else {
+                    found.second = d;
                 }
             }
-            found
-        })
-        .collect()
+        }
+        all.push(found);
+    }
+    all
 }
 
 /// Pairs each keypoint of A with its nearest of B when no other of A is nearer to that, and when it is clearly nearer
@@ -186,6 +185,10 @@ fn similarity(p: &Pair, q: &Pair) -> Option<Affine> {
     if la < 144.0 || lb < 64.0 {
         return None;
     }
+    // Two pairs that contradict each other cannot both agree with a map.
+    if (p.log_size - q.log_size).abs() > 1.0 || wrapped(p.turn - q.turn).abs() > 0.9 {
+        return None;
+    }
     let log_scale = ((lb / la).ln() / 2.0) as f32;
     let turn = ((ax * by - ay * bx) as f32).atan2((ax * bx + ay * by) as f32);
     for pair in [p, q] {
@@ -235,5 +238,13 @@ fn fit_affine(pairs: &[&Pair]) -> Option<Affine> {
 /// An angle brought to −π..π.
 fn wrapped(angle: f32) -> f32 {
     let turn = std::f32::consts::TAU;
-    angle - turn * (angle / turn).round()
+    // Differences of two angles and half a turn lie within two turns.
+    let mut angle = angle;
+    while angle > std::f32::consts::PI {
+        angle -= turn;
+    }
+    while angle < -std::f32::consts::PI {
+        angle += turn;
+    }
+    angle
 }

@@ -78,17 +78,20 @@ impl Plane {
     pub(super) fn resampled(&self, width: usize, height: usize) -> Self {
         let sx = self.width as f32 / width as f32;
         let sy = self.height as f32 / height as f32;
-        let columns: Vec<(usize, usize, i32)> = (0..width)
+        let columns: Vec<(usize, usize, u16)> = (0..width)
             .map(|x| weights((x as f32 + 0.5) * sx - 0.5, self.width))
             .collect();
         let mut data = Vec::with_capacity(width * height);
+        let mut blended = vec![0u16; self.width];
         for y in 0..height {
             let (y0, y1, fy) = weights((y as f32 + 0.5) * sy - 0.5, self.height);
             let (top, bottom) = (self.row(y0), self.row(y1));
+            for ((out, &t), &b) in blended.iter_mut().zip(top).zip(bottom) {
+                *out = u16::from(t) * (256 - fy) + u16::from(b) * fy;
+            }
             data.extend(columns.iter().map(|&(x0, x1, fx)| {
-                let t = i32::from(top[x0]) * (256 - fx) + i32::from(top[x1]) * fx;
-                let b = i32::from(bottom[x0]) * (256 - fx) + i32::from(bottom[x1]) * fx;
-                to_u8((t * (256 - fy) + b * fy + (1 << 15)) >> 16)
+                let (left, right) = (u32::from(blended[x0]), u32::from(blended[x1]));
+                ((left * u32::from(256 - fx) + right * u32::from(fx) + (1 << 15)) >> 16) as u8
             }));
         }
         Self::new(width, height, data)
@@ -122,12 +125,9 @@ impl Plane {
                 &across[yy * w..(yy + 1) * w]
             };
             let (a, b, c, d, e) = (line(0), line(1), line(2), line(3), line(4));
-            for x in 0..w {
-                let sum = u32::from(a[x])
-                    + u32::from(e[x])
-                    + 4 * (u32::from(b[x]) + u32::from(d[x]))
-                    + 6 * u32::from(c[x]);
-                out[x] = ((sum + 128) >> 8) as u8;
+            for (((((o, &a), &b), &c), &d), &e) in out.iter_mut().zip(a).zip(b).zip(c).zip(d).zip(e) {
+                // At most 16 · 16 · 255 + 128: sixteen bits hold it.
+                *o = ((a + e + 4 * (b + d) + 6 * c + 128) >> 8) as u8;
             }
         }
         Self::new(w, h, data)
@@ -150,11 +150,11 @@ impl Plane {
 }
 
 /// The two neighbours of a position and the weight of the second in 256ths, clamped at the border.
-fn weights(position: f32, len: usize) -> (usize, usize, i32) {
+fn weights(position: f32, len: usize) -> (usize, usize, u16) {
     let p = position.clamp(0.0, (len - 1) as f32);
     let first = p as usize;
     let second = (first + 1).min(len - 1);
-    (first, second, ((p - first as f32) * 256.0) as i32)
+    (first, second, ((p - first as f32) * 256.0) as u16)
 }
 
 fn to_u8(value: i32) -> u8 {

@@ -50,9 +50,17 @@ impl Tile {
     }
 }
 
+/// Which tiles of the grid are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Grid {
+    All,
+    /// Every second one, as on a chessboard: enough to refine a map by.
+    Chessboard,
+}
+
 /// Compares `target` with `source`, tiles of about `side` pixels; `map` leads from pixels of the target to pixels
 /// of the source. Tiles that do not fall wholly within the source are left out.
-pub(super) fn measure(target: &Plane, source: &Plane, map: &Affine, side: usize) -> Vec<Tile> {
+pub(super) fn measure(target: &Plane, source: &Plane, map: &Affine, side: usize, grid: Grid) -> Vec<Tile> {
     let columns = (target.width / side).max(1);
     let rows = (target.height / side).max(1);
     let mut tiles = Vec::with_capacity(columns * rows);
@@ -60,91 +68,141 @@ pub(super) fn measure(target: &Plane, source: &Plane, map: &Affine, side: usize)
     for row in 0..rows {
         let (top, bottom) = (row * target.height / rows, (row + 1) * target.height / rows);
         for column in 0..columns {
+            if grid == Grid::Chessboard && (row + column) % 2 == 1 {
+                continue;
+            }
             let (left, right) = (
                 column * target.width / columns,
                 (column + 1) * target.width / columns,
             );
-            if scratch.sample(source, map, [left, right, top, bottom]) {
-                tiles.push(scratch.compare(target, [left, right, top, bottom]));
+            let bounds = [left, right, top, bottom];
+            if scratch.sample(source, map, bounds) {
+                scratch.copy(target, bounds);
+                tiles.push(scratch.compare(bounds));
             }
         }
     }
     tiles
 }
 
-/// The warped source under one tile, with a margin of one pixel.
+/// Pixels that are summed side by side.
+const LANES: usize = 8;
+
+/// The warped source under one tile and the target there, both around 0 and with a margin of one pixel. Rows are
+/// `stride` apart, and that leaves room for whole lanes.
 #[derive(Default)]
 struct Scratch {
     samples: Vec<f32>,
+    pixels: Vec<f32>,
     stride: usize,
 }
 
 impl Scratch {
     /// Fills the samples; false when the tile leaves the source.
+    #[inline]
     fn sample(&mut self, source: &Plane, map: &Affine, [left, right, top, bottom]: [usize; 4]) -> bool {
-        let corners = [(left, top), (right, top), (left, bottom), (right, bottom)];
-        let slack = 0.75;
-        let inside = corners.iter().all(|&(x, y)| {
+        let corners = [(left, top), (right, top), (left, bottom), (right, bottom)].map(|(x, y)| {
             let [sx, sy] = map.apply([x as f64, y as f64]);
-            sx >= -slack
-                && sy >= -slack
-                && sx <= source.width as f64 + slack
-                && sy <= source.height as f64 + slack
+            [sx, sy]
         });
-        if !inside {
+        let (width, height) = (source.width as f64, source.height as f64);
+        let within = |slack: f64| {
+            corners
+                .iter()
+                .all(|&[sx, sy]| sx >= -slack && sy >= -slack && sx <= width + slack && sy <= height + slack)
+        };
+        if !within(0.75) {
             return false;
         }
-        self.stride = right - left + 2;
+        let (wide, high) = (right - left + 2, bottom - top + 2);
+        self.stride = (right - left).next_multiple_of(LANES) + 2;
         self.samples.clear();
+        self.samples.resize(self.stride * high, 0.0);
         let [a, _, _, d, ..] = map.0.map(|v| v as f32);
         let (limit_x, limit_y) = ((source.width - 1) as f32, (source.height - 1) as f32);
-        for y in 0..bottom - top + 2 {
+        // How far a sample may lie from the corners: half a pixel of the target, twice, and one of the source.
+        let reach = 2.0 + map.stretch().0;
+        let is_inner = within(-reach);
+        for (y, row) in self.samples.chunks_exact_mut(self.stride).enumerate() {
             let start = map.apply([left as f64 - 0.5, top as f64 - 0.5 + y as f64]);
             let (start_x, start_y) = (start[0] as f32 - 0.5, start[1] as f32 - 0.5);
-            for x in 0..self.stride {
-                let sx = (start_x + a * x as f32).clamp(0.0, limit_x);
-                let sy = (start_y + d * x as f32).clamp(0.0, limit_y);
-                self.samples.push(bilinear(source, sx, sy));
+            let row = &mut row[..wide];
+            if is_inner {
+                for (x, out) in row.iter_mut().enumerate() {
+                    *out = inner(source, start_x + a * x as f32, start_y + d * x as f32) - 128.0;
+                }
+            } else {
+                for (x, out) in row.iter_mut().enumerate() {
+                    let sx = (start_x + a * x as f32).clamp(0.0, limit_x);
+                    let sy = (start_y + d * x as f32).clamp(0.0, limit_y);
+                    *out = bilinear(source, sx, sy) - 128.0;
+                }
             }
         }
         true
     }
 
-    fn compare(&self, target: &Plane, [left, right, top, bottom]: [usize; 4]) -> Tile {
+    /// Copies the target; beyond its border the outermost pixels are repeated.
+    #[inline]
+    fn copy(&mut self, target: &Plane, [left, right, top, bottom]: [usize; 4]) {
+        self.pixels.clear();
+        self.pixels.resize(self.samples.len(), 0.0);
+        let count = right - left;
+        for (y, out) in (top..bottom + 2).zip(self.pixels.chunks_exact_mut(self.stride)) {
+            let row = target.row(y.saturating_sub(1).min(target.height - 1));
+            for (out, &v) in out[1..=count].iter_mut().zip(&row[left..right]) {
+                *out = f32::from(v) - 128.0;
+            }
+            out[0] = f32::from(row[left.saturating_sub(1)]) - 128.0;
+            out[count + 1] = f32::from(row[right.min(target.width - 1)]) - 128.0;
+        }
+    }
+
+    #[inline]
+    fn compare(&self, [left, right, top, bottom]: [usize; 4]) -> Tile {
         let mut sums = Sums::default();
-        for y in top..bottom {
-            let (above, line, below) = (
-                target.row(y.saturating_sub(1)),
-                target.row(y),
-                target.row((y + 1).min(target.height - 1)),
-            );
-            let base = (y - top + 1) * self.stride + 1;
-            for x in left..right {
-                let i = base + x - left;
-                let s = self.samples[i];
-                let s_right = self.samples[i + 1];
-                let s_left = self.samples[i - 1];
-                let s_down = self.samples[i + self.stride];
-                let s_up = self.samples[i - self.stride];
-                let (x0, x1) = (x.saturating_sub(1), (x + 1).min(target.width - 1));
-                let t = f32::from(line[x]);
-                let (t_left, t_right) = (f32::from(line[x0]), f32::from(line[x1]));
-                let (t_up, t_down) = (f32::from(above[x]), f32::from(below[x]));
-                // The mean of both gradients converges faster than either.
+        let (count, stride) = (right - left, self.stride);
+        for y in 1..=bottom - top {
+            for x in (0..count).step_by(LANES) {
+                let at = y * stride + 1 + x;
                 sums.add(
-                    t,
-                    s,
-                    (t_right - t_left + s_right - s_left) * 0.25,
-                    (t_down - t_up + s_down - s_up) * 0.25,
-                    t - (t_left + t_right + t_up + t_down) * 0.25,
-                    s - (s_left + s_right + s_up + s_down) * 0.25,
+                    around(&self.pixels, at, stride),
+                    around(&self.samples, at, stride),
+                    (count - x).min(LANES),
                 );
             }
         }
-        sums.tile([left, right, top, bottom])
+        sums.tile([left, right, top, bottom], (count * (bottom - top)) as f32)
     }
 }
 
+/// The lanes from `at` on, with those to the left, to the right, above and below.
+#[inline]
+fn around(data: &[f32], at: usize, stride: usize) -> [[f32; LANES]; 5] {
+    let mut lanes = [[0.0; LANES]; 5];
+    for (lanes, from) in lanes
+        .iter_mut()
+        .zip([at, at - 1, at + 1, at - stride, at + stride])
+    {
+        lanes.copy_from_slice(&data[from..from + LANES]);
+    }
+    lanes
+}
+
+/// Bilinear value at a place that is a pixel or more within the plane.
+#[inline]
+fn inner(plane: &Plane, x: f32, y: f32) -> f32 {
+    let (x0, y0) = (x as u32 as usize, y as u32 as usize);
+    let (fx, fy) = (x - x0 as f32, y - y0 as f32);
+    let i = y0 * plane.width + x0;
+    let (top, bottom) = (
+        &plane.data[i..i + 2],
+        &plane.data[i + plane.width..i + plane.width + 2],
+    );
+    blend([top[0], top[1], bottom[0], bottom[1]], fx, fy)
+}
+
+#[inline]
 fn bilinear(plane: &Plane, x: f32, y: f32) -> f32 {
     let (x0, y0) = (x as usize, y as usize);
     let (fx, fy) = (x - x0 as f32, y - y0 as f32);
@@ -152,15 +210,28 @@ fn bilinear(plane: &Plane, x: f32, y: f32) -> f32 {
     let down = if y0 + 1 < plane.height { plane.width } else { 0 };
     let i = y0 * plane.width + x0;
     let data = &plane.data;
-    let top = f32::from(data[i]) * (1.0 - fx) + f32::from(data[i + right]) * fx;
-    let bottom = f32::from(data[i + down]) * (1.0 - fx) + f32::from(data[i + down + right]) * fx;
-    top * (1.0 - fy) + bottom * fy
+    blend(
+        [data[i], data[i + right], data[i + down], data[i + down + right]],
+        fx,
+        fy,
+    )
 }
 
-/// Sums over one tile: target `t`, source `s`, gradients `gx`, `gy`, fine detail `ft`, `fs`.
+#[inline]
+fn blend(values: [u8; 4], fx: f32, fy: f32) -> f32 {
+    let [a, b, c, d] = values.map(f32::from);
+    let top = a + (b - a) * fx;
+    let bottom = c + (d - c) * fx;
+    top + (bottom - top) * fy
+}
+
+/// Sums over one tile, in lanes, of products of target `t`, source `s`, gradients `gx`, `gy`, fine detail `ft`,
+/// `fs`; in the order of [`Total`].
 #[derive(Default)]
-struct Sums {
-    n: f32,
+struct Sums([[f32; LANES]; 17]);
+
+/// The sums of [`Sums`], by name.
+struct Total {
     t: f32,
     s: f32,
     tt: f32,
@@ -181,39 +252,99 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, t: f32, s: f32, gx: f32, gy: f32, ft: f32, fs: f32) {
-        let (t, s) = (t - 128.0, s - 128.0);
-        self.n += 1.0;
-        self.t += t;
-        self.s += s;
-        self.tt += t * t;
-        self.ss += s * s;
-        self.ts += t * s;
-        self.gx += gx;
-        self.gy += gy;
-        self.gxx += gx * gx;
-        self.gxy += gx * gy;
-        self.gyy += gy * gy;
-        self.gxt += gx * t;
-        self.gyt += gy * t;
-        self.gxs += gx * s;
-        self.gys += gy * s;
-        self.ftt += ft * ft;
-        self.fss += fs * fs;
-        self.fts += ft * fs;
+    /// Adds the first `count` lanes; both sides as pixel, left, right, upper and lower neighbour.
+    #[inline]
+    fn add(&mut self, target: [[f32; LANES]; 5], source: [[f32; LANES]; 5], count: usize) {
+        for lane in 0..LANES {
+            let [t, t_left, t_right, t_up, t_down] = target.map(|v| v[lane]);
+            let [s, s_left, s_right, s_up, s_down] = source.map(|v| v[lane]);
+            // The mean of both gradients converges faster than either.
+            let gx = (t_right - t_left + s_right - s_left) * 0.25;
+            let gy = (t_down - t_up + s_down - s_up) * 0.25;
+            let ft = t - (t_left + t_right + t_up + t_down) * 0.25;
+            let fs = s - (s_left + s_right + s_up + s_down) * 0.25;
+            let keep = if lane < count { 1.0 } else { 0.0 };
+            let [t, s, gx, gy, ft, fs] = [t, s, gx, gy, ft, fs].map(|v| v * keep);
+            let products = [
+                t,
+                s,
+                t * t,
+                s * s,
+                t * s,
+                gx,
+                gy,
+                gx * gx,
+                gx * gy,
+                gy * gy,
+                gx * t,
+                gy * t,
+                gx * s,
+                gy * s,
+                ft * ft,
+                fs * fs,
+                ft * fs,
+            ];
+            for (sum, product) in self.0.iter_mut().zip(products) {
+                sum[lane] += product;
+            }
+        }
     }
 
-    fn tile(&self, bounds: [usize; 4]) -> Tile {
-        let n = self.n;
-        let (mean_t, mean_s) = (self.t / n, self.s / n);
-        let var_t = (self.tt / n - mean_t * mean_t).max(0.0);
-        let var_s = (self.ss / n - mean_s * mean_s).max(0.0);
-        let covariance = self.ts / n - mean_t * mean_s;
+    #[inline]
+    fn total(&self) -> Total {
+        let [
+            t,
+            s,
+            tt,
+            ss,
+            ts,
+            gx,
+            gy,
+            gxx,
+            gxy,
+            gyy,
+            gxt,
+            gyt,
+            gxs,
+            gys,
+            ftt,
+            fss,
+            fts,
+        ] = self.0.map(|lanes| lanes.iter().sum());
+        Total {
+            t,
+            s,
+            tt,
+            ss,
+            ts,
+            gx,
+            gy,
+            gxx,
+            gxy,
+            gyy,
+            gxt,
+            gyt,
+            gxs,
+            gys,
+            ftt,
+            fss,
+            fts,
+        }
+    }
+
+    /// The tile of `n` pixels.
+    #[inline]
+    fn tile(&self, bounds: [usize; 4], n: f32) -> Tile {
+        let sums = self.total();
+        let (mean_t, mean_s) = (sums.t / n, sums.s / n);
+        let var_t = (sums.tt / n - mean_t * mean_t).max(0.0);
+        let var_s = (sums.ss / n - mean_s * mean_s).max(0.0);
+        let covariance = sums.ts / n - mean_t * mean_s;
         let product = (var_t * var_s).sqrt();
         let correlation = if product > 0.25 { covariance / product } else { 0.0 };
-        let fine_product = (self.ftt * self.fss).sqrt();
+        let fine_product = (sums.ftt * sums.fss).sqrt();
         let fine_correlation = if fine_product > 0.05 * n {
-            self.fts / fine_product
+            sums.fts / fine_product
         } else {
             0.0
         };
@@ -223,8 +354,8 @@ impl Sums {
         // Gradient of the mean of t and gain·s, roughly: the gradients were averaged with gain 1.
         let balance = (1.0 + gain) / 2.0;
         let b = [
-            residual(self.gxt, self.gxs, self.gx) * balance,
-            residual(self.gyt, self.gys, self.gy) * balance,
+            residual(sums.gxt, sums.gxs, sums.gx) * balance,
+            residual(sums.gyt, sums.gys, sums.gy) * balance,
         ];
         let square = f64::from(balance * balance);
         Tile {
@@ -235,8 +366,8 @@ impl Sums {
             mean_source: mean_s + 128.0,
             correlation: correlation.clamp(-1.0, 1.0),
             fine_correlation: fine_correlation.clamp(-1.0, 1.0),
-            fine_energy: self.ftt / n,
-            structure: [self.gxx, self.gxy, self.gyy].map(|v| f64::from(v) * square),
+            fine_energy: sums.ftt / n,
+            structure: [sums.gxx, sums.gxy, sums.gyy].map(|v| f64::from(v) * square),
             pull: b.map(f64::from),
         }
     }
