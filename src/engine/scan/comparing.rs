@@ -1,6 +1,7 @@
 //! From contents to matches: candidates, verification, and the further pairs that groups need.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -157,6 +158,7 @@ impl<'a> Comparer<'a> {
     /// merely similar are kept only when they are asked for, and likely.
     fn judge(&self, pairs: &[(u32, u32)], level: MatchClass) -> Result<Matches, ScanError> {
         let done = AtomicU64::new(0);
+        let pairs = by_neighbourhood(pairs);
         let found: Vec<Option<((u32, u32), Match)>> = pairs
             .par_iter()
             .with_max_len(16)
@@ -313,6 +315,38 @@ pub(super) fn edges(matches: &Matches) -> Vec<Edge> {
             probability: found.probability,
         })
         .collect()
+}
+
+/// The pairs in an order that comes back to an image soon: images are numbered as a breadth-first walk along the pairs
+/// meets them, so that the features of a neighbourhood are still in memory when they are needed again.
+fn by_neighbourhood(pairs: &[(u32, u32)]) -> Vec<(u32, u32)> {
+    let mut neighbours: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for &(a, b) in pairs {
+        neighbours.entry(a).or_default().push(b);
+        neighbours.entry(b).or_default().push(a);
+    }
+    let mut rank: HashMap<u32, usize> = HashMap::with_capacity(neighbours.len());
+    let mut queue = VecDeque::new();
+    for &start in neighbours.keys() {
+        queue.push_back(start);
+        while let Some(image) = queue.pop_front() {
+            let next = rank.len();
+            if let Entry::Vacant(slot) = rank.entry(image) {
+                slot.insert(next);
+                queue.extend(
+                    neighbours[&image]
+                        .iter()
+                        .filter(|other| !rank.contains_key(other)),
+                );
+            }
+        }
+    }
+    let mut ordered = pairs.to_vec();
+    ordered.sort_by_cached_key(|(a, b)| {
+        let (x, y) = (rank[a], rank[b]);
+        (x.max(y), x.min(y))
+    });
+    ordered
 }
 
 /// The features used last.

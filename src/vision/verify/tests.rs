@@ -343,3 +343,41 @@ fn the_answer_repeats_and_turns_round() {
         );
     }
 }
+
+#[test]
+fn images_of_any_shape_are_looked_at() {
+    let whole = source();
+    for (w, h) in [
+        (1, 1),
+        (1, 300),
+        (300, 2),
+        (4, 4),
+        (16, 16),
+        (17, 40),
+        (29, 31),
+        (36, 400),
+        (400, 33),
+    ] {
+        let part = imageops::crop_imm(
+            &whole,
+            20,
+            20,
+            w.min(whole.width() - 20),
+            h.min(whole.height() - 20),
+        );
+        let v = compare(&part.to_image(), &whole);
+        let agreement = v.alignment.map_or(0.0, |alignment| alignment.agreement());
+        assert!((0.0..=1.0).contains(&agreement), "{w} × {h}");
+    }
+}
+
+#[test]
+fn two_crops_of_one_screenshot_agree_where_they_overlap() {
+    let screen = page(3, 9);
+    let (w, h) = screen.dimensions();
+    let top = imageops::crop_imm(&screen, 0, 0, w, h * 4 / 5).to_image();
+    let bottom = imageops::crop_imm(&screen, 0, h / 5, w, h * 4 / 5).to_image();
+    let alignment = aligned("two crops of one screenshot", &top, &bottom);
+    assert!(alignment.agreement() > 0.95, "{alignment:?}");
+    assert!((alignment.overlap_a - 0.75).abs() < 0.06, "{alignment:?}");
+}
