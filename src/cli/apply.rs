@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 
 use super::{Context, Exit, print};
-use crate::dedup::apply::{Action, Outcome, apply, undo};
-use crate::dedup::journal::{self, ActionKind, Journal};
+use crate::dedup::apply::{Action, Outcome, apply, settle, undo};
+use crate::dedup::journal::{ActionKind, Journal};
 use crate::dedup::plan::{Plan, PlannedFile};
 
 /// Carry out a plan that `doppel scan --plan` wrote; every file is hashed again right before it is touched
@@ -18,6 +18,7 @@ Examples:
   doppel apply plan.json --dry-run                what would be done
   doppel apply plan.json                          duplicates to the trash
   doppel apply plan.json --action move --to ~/Duplicates
+  doppel apply plan.json --resume                 go on after a crash or a power cut
   doppel undo plan.json.journal                   take it back")]
 pub(super) struct Args {
     /// The plan
@@ -31,6 +32,9 @@ pub(super) struct Args {
     /// Check everything, change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Go on where an earlier run of this plan was cut short
+    #[arg(long, conflicts_with = "dry_run")]
+    resume: bool,
     /// File that notes what is done, for `doppel undo`; the plan's name with .journal without it
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
@@ -131,12 +135,19 @@ pub(super) fn run(args: Args, _: &Context) -> anyhow::Result<Exit> {
         return tally.finish();
     }
     let path = args.journal.unwrap_or_else(|| beside(&args.plan));
-    let mut journal = Journal::create(&path).with_context(|| {
-        format!(
-            "cannot start the journal {} (an earlier one may be there)",
-            path.display()
-        )
-    })?;
+    let mut journal = if args.resume {
+        let cannot = || format!("cannot go on with the journal {}", path.display());
+        let (mut journal, lines) = Journal::resume(&path).with_context(cannot)?;
+        settle(&lines, &mut journal)?;
+        journal
+    } else {
+        Journal::create(&path).with_context(|| {
+            format!(
+                "cannot start the journal {} (if an earlier run was cut short, go on with --resume)",
+                path.display()
+            )
+        })?
+    };
     let result = apply(&plan, &action, Some(&mut journal), &mut |file, outcome| {
         tally.take(file, outcome, "done");
     });
@@ -148,8 +159,7 @@ pub(super) fn run(args: Args, _: &Context) -> anyhow::Result<Exit> {
 
 pub(super) fn run_undo(args: &UndoArgs, _: &Context) -> anyhow::Result<Exit> {
     let cannot = || format!("cannot read the journal {}", args.journal.display());
-    let lines = journal::read(&args.journal).with_context(cannot)?;
-    let mut journal = Journal::append(&args.journal).with_context(cannot)?;
+    let (mut journal, lines) = Journal::resume(&args.journal).with_context(cannot)?;
     let mut tally = Tally::default();
     let result = undo(&lines, &mut journal, &mut |file, outcome| {
         tally.take(file, outcome, "back")

@@ -11,9 +11,11 @@ use serde::Serialize;
 
 use super::matching::MatchJson;
 use super::{Context, Exit, print};
+use crate::dedup::originality::Clue;
 use crate::dedup::{Calibration, Cascade, Gate, Match};
 use crate::types::MatchClass;
-use crate::vision::verify::{Features, close_up, verify};
+use crate::vision::sketch::{Overlay, png, side_by_side};
+use crate::vision::verify::{Features, close_up, traces, verify};
 use crate::vision::{self, Analyser, Analysis, DecodeLimits, RgbImage};
 
 /// Compare two images: class, probability, evidence, and the transform that leads from the first to the second
@@ -22,6 +24,7 @@ use crate::vision::{self, Analyser, Analysis, DecodeLimits, RgbImage};
 Examples:
   doppel compare holiday.jpg holiday-cropped.jpg
   doppel compare a.png b.webp -f json
+  doppel compare a.jpg b.jpg --image both.png     draw what they share and where they differ
 
 Exit code 11 says that one is a copy of the other (class near_identical or edited, or stronger).")]
 pub(super) struct Args {
@@ -29,6 +32,9 @@ pub(super) struct Args {
     a: PathBuf,
     /// Another
     b: PathBuf,
+    /// Draw both into this PNG file: what they share outlined in green, what differs hatched in red
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -62,25 +68,41 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let (a, b) = (read(&args.a, &analyser)?, read(&args.b, &analyser)?);
     let cascade = Cascade::new(Calibration::default());
     let judge = |previews: Option<(&RgbImage, &RgbImage)>| {
-        let verification = previews.map(|(x, y)| verify(&Features::extract(x), &Features::extract(y)));
-        cascade.judge(
+        let features = previews.map(|(x, y)| (Features::extract(x), Features::extract(y)));
+        let verification = features.as_ref().map(|(x, y)| verify(x, y));
+        let mut found = cascade.judge(
             &a.fingerprint,
             &a.pdq_variants,
             &b.fingerprint,
             verification.as_ref(),
-        )
+        )?;
+        if let (MatchClass::Edited, Some(transform), Some((x, y))) = (found.class, found.transform, &features)
+        {
+            found.evidence.traces = Some(traces(x, y, &transform, &found.evidence.changed));
+        }
+        Some(found)
     };
     let mut found = judge(
         cascade
             .is_verifiable(&a.fingerprint, &b.fingerprint)
             .then_some((&a.preview, &b.preview)),
     );
+    let pixels = |path: &Path| anyhow::Ok(vision::decode(&fs::read(path)?, &limits)?.pixels);
     if found
         .as_ref()
         .is_some_and(|m| m.evidence.held_back == Some(Gate::TooSmall))
     {
-        let closer = |path: &Path| anyhow::Ok(close_up(&vision::decode(&fs::read(path)?, &limits)?.pixels));
-        found = judge(Some((&closer(&args.a)?, &closer(&args.b)?)));
+        found = judge(Some((&close_up(&pixels(&args.a)?), &close_up(&pixels(&args.b)?))));
+    }
+    if let Some(path) = &args.image {
+        let overlay = found.as_ref().and_then(|m| {
+            Some(Overlay {
+                transform: m.transform.as_ref().filter(|_| m.class > MatchClass::Similar)?,
+                changed: &m.evidence.changed,
+            })
+        });
+        let drawing = side_by_side(&pixels(&args.a)?, &pixels(&args.b)?, overlay);
+        fs::write(path, png(&drawing)?).with_context(|| format!("cannot write {}", path.display()))?;
     }
     print(&match args.format {
         Format::Text => text(found.as_ref()),
@@ -139,6 +161,15 @@ fn text(found: Option<&Match>) -> String {
     }
     if let (Some(yes), Some(no)) = (found.evidence.tiles_agreeing, found.evidence.tiles_disagreeing) {
         line("tiles", format!("{yes} agree, {no} differ"));
+    }
+    let altered = match found.clue() {
+        Clue::First => Some("the first, it seems"),
+        Clue::Second => Some("the second, it seems"),
+        Clue::Either => Some("one of them"),
+        Clue::Alike => None,
+    };
+    if let Some(altered) = altered {
+        line("altered", altered.to_owned());
     }
     for region in found.evidence.changed.iter().take(5) {
         line(

@@ -3,6 +3,7 @@
 //! Nothing is believed: keeper and duplicate are hashed again right before the duplicate goes, so whatever changed
 //! since the scan stays. A keeper that is gone or changed protects its whole group.
 
+mod acts;
 #[cfg(test)]
 mod tests;
 
@@ -10,6 +11,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use acts::{Act, TrashCan};
 
 use super::journal::{ActionKind, Journal, Line};
 use super::plan::{Plan, PlannedFile, VERSION};
@@ -82,14 +85,16 @@ pub fn apply(
     report: &mut dyn FnMut(&PlannedFile, &Outcome),
 ) -> Result<(), ApplyError> {
     check(plan, action)?;
+    // One file can have several paths: what any group keeps goes in none.
+    let kept: BTreeSet<PathBuf> = plan
+        .groups
+        .iter()
+        .filter_map(|group| fs::canonicalize(&group.keep.path).ok())
+        .collect();
     for group in &plan.groups {
-        let keeper = verified(&group.keep);
         for removal in &group.remove {
             let file = &removal.file;
-            let allowed = match &keeper {
-                Ok(keeper) => permit(file, &group.keep, keeper, action.kind),
-                Err(reason) => Err(format!("the image to keep, {}, {reason}", group.keep.path)),
-            };
+            let allowed = permit(file, &group.keep, &kept, action.kind);
             let outcome = match (allowed, journal.as_deref_mut()) {
                 (Err(reason), _) => Outcome::Left(reason),
                 (Ok(()), None) => Outcome::Done,
@@ -147,10 +152,20 @@ fn hash(path: &Path) -> io::Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// Whether the file may go.
-fn permit(file: &PlannedFile, keep: &PlannedFile, keeper: &Path, kind: ActionKind) -> Result<(), String> {
-    if verified(file).map_err(|reason| format!("it {reason}"))? == keeper {
+/// Whether the file may go. The keeper is looked at again for every file: it may have gone since the last one did.
+fn permit(
+    file: &PlannedFile,
+    keep: &PlannedFile,
+    kept: &BTreeSet<PathBuf>,
+    kind: ActionKind,
+) -> Result<(), String> {
+    let keeper = verified(keep).map_err(|reason| format!("the image to keep, {}, {reason}", keep.path))?;
+    let path = verified(file).map_err(|reason| format!("it {reason}"))?;
+    if path == keeper {
         return Err("it is the image to keep under another path".to_owned());
+    }
+    if kept.contains(&path) {
+        return Err("another group of the plan keeps it".to_owned());
     }
     let replaces = matches!(
         kind,
@@ -216,11 +231,20 @@ fn relocate(from: &Path, to: &Path) -> io::Result<()> {
     if fs::hard_link(from, to).is_ok() {
         return fs::remove_file(from);
     }
-    copy(from, to)?;
+    copy(from, to).inspect_err(|error| {
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            // Half a copy is of no use; the error of the copy is the one to report.
+            let _ = fs::remove_file(to);
+        }
+    })?;
     if hash(from)? != hash(to)? {
         fs::remove_file(to)?;
         return Err(io::Error::other("the copy differs from the file"));
     }
+    let modified = fs::metadata(from)?.modified()?;
+    let copy = File::options().write(true).open(to);
+    // A copy that cannot be dated, because it is read-only like the file, is a copy all the same.
+    let _ = copy.and_then(|copy| copy.set_modified(modified));
     fs::remove_file(from)
 }
 
@@ -236,6 +260,11 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 fn replace(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}.doppel-new"));
+    // Left there by a process that was killed.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     make(&new)?;
     fs::rename(&new, path).inspect_err(|_| {
         // The error of the rename is the one to report.
@@ -253,6 +282,27 @@ fn symlink(target: &Path, link: &Path) -> io::Result<()> {
     std::os::windows::fs::symlink_file(target, link)
 }
 
+/// Settles the acts of `lines` that were begun and not ended, before a plan that was cut short is carried out to its end:
+/// an act that happened is noted as done, half of one is taken back.
+///
+/// # Errors
+/// [`ApplyError::Journal`] when the journal cannot be written.
+pub fn settle(lines: &[Line], journal: &mut Journal) -> Result<(), ApplyError> {
+    for act in Act::unfinished(lines) {
+        let failure = match fs::symlink_metadata(&act.file.path) {
+            // Gone, or replaced by a link: that was the last step.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(metadata) if metadata.is_symlink() => None,
+            _ => {
+                act.take_back_copy();
+                Some("cut short".to_owned())
+            }
+        };
+        journal.end(act.number, failure).map_err(ApplyError::Journal)?;
+    }
+    Ok(())
+}
+
 /// Undoes the acts of a journal, last first, and notes it there. What cannot be undone is reported and left.
 ///
 /// # Errors
@@ -262,90 +312,16 @@ pub fn undo(
     journal: &mut Journal,
     report: &mut dyn FnMut(&PlannedFile, &Outcome),
 ) -> Result<(), ApplyError> {
-    let settled: BTreeSet<u64> = lines
-        .iter()
-        .filter_map(|line| match line {
-            Line::Undone { number }
-            | Line::End {
-                number,
-                failure: Some(_),
-            } => Some(*number),
-            _ => None,
-        })
-        .collect();
-    for line in lines.iter().rev() {
-        let Line::Begin {
-            number,
-            action,
-            file,
-            keep,
-            to,
-        } = line
-        else {
-            continue;
-        };
-        if settled.contains(number) {
-            continue;
-        }
-        let outcome = match restore(*action, file, keep, to.as_deref()) {
+    let mut trash = TrashCan::default();
+    for act in Act::undoable(lines) {
+        let outcome = match act.restore(&mut trash) {
             Ok(()) => {
-                journal.undone(*number).map_err(ApplyError::Journal)?;
+                journal.undone(act.number).map_err(ApplyError::Journal)?;
                 Outcome::Done
             }
             Err(reason) => Outcome::Failed(reason),
         };
-        report(file, &outcome);
+        report(act.file, &outcome);
     }
     Ok(())
-}
-
-fn restore(
-    action: ActionKind,
-    file: &PlannedFile,
-    keep: &PlannedFile,
-    to: Option<&str>,
-) -> Result<(), String> {
-    let path = Path::new(&file.path);
-    let is_link = fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink());
-    if !is_link && action != ActionKind::Hardlink && verified(file).is_ok() {
-        // The act never happened, or was undone by hand.
-        return Ok(());
-    }
-    let replaced = matches!(
-        action,
-        ActionKind::Hardlink | ActionKind::Symlink | ActionKind::Reflink
-    );
-    if !replaced && fs::symlink_metadata(path).is_ok() {
-        return Err("another file is in its place".to_owned());
-    }
-    let text = |error: io::Error| error.to_string();
-    match action {
-        ActionKind::Delete => Err("it was deleted for good".to_owned()),
-        ActionKind::Trash => from_trash(path),
-        ActionKind::Move => {
-            let from = to.ok_or("the journal does not say where it went")?;
-            relocate(Path::new(from), path).map_err(text)
-        }
-        ActionKind::Hardlink | ActionKind::Symlink | ActionKind::Reflink => {
-            verified(keep).map_err(|reason| format!("the image that was kept, {}, {reason}", keep.path))?;
-            replace(path, |new| copy(Path::new(&keep.path), new)).map_err(text)
-        }
-    }
-}
-
-#[cfg(any(target_os = "windows", all(unix, not(target_os = "macos"))))]
-fn from_trash(path: &Path) -> Result<(), String> {
-    let text = |error: trash::Error| error.to_string();
-    let items = trash::os_limited::list().map_err(text)?;
-    let newest = items
-        .into_iter()
-        .filter(|item| item.original_path() == path)
-        .max_by_key(|item| item.time_deleted);
-    let item = newest.ok_or("it is not in the trash any more")?;
-    trash::os_limited::restore_all([item]).map_err(text)
-}
-
-#[cfg(target_os = "macos")]
-fn from_trash(_: &Path) -> Result<(), String> {
-    Err("this system lets no program take files out of the trash: put it back by hand".to_owned())
 }

@@ -6,6 +6,7 @@ mod tests;
 use super::calibration::Calibration;
 use super::{Evidence, Gate, Match};
 use crate::types::{ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage, Transform};
+use crate::vision::thumbnail::THUMBNAIL_SIDE;
 use crate::vision::verify::{Alignment, CLOSE_UP_SIDE, Verification};
 
 /// Decides about pairs. Plain data; cheap to make.
@@ -22,6 +23,8 @@ const WHOLE_OVERLAP: f32 = 0.97;
 const LEAST_AGREEMENT: f32 = 0.35;
 /// Agreement that text-like images need.
 const TEXT_AGREEMENT: f32 = 0.985;
+/// Tiles that may disagree in a close-up of text, whatever their share: a page has thousands, and one number has a few.
+const TEXT_TILES: u32 = 2;
 
 impl Cascade {
     /// A cascade with the given calibration.
@@ -170,7 +173,10 @@ impl Cascade {
         };
         if probability < self.calibration.min_probability || alignment.agreement() < LEAST_AGREEMENT {
             found.hold_back(Gate::NoWarp);
-        } else if verification.text_like && alignment.agreement() < TEXT_AGREEMENT {
+        } else if verification.text_like
+            && (alignment.agreement() < TEXT_AGREEMENT
+                || (verification.side > THUMBNAIL_SIDE && alignment.disagreeing > TEXT_TILES))
+        {
             found.hold_back(Gate::TextLike);
         }
         found

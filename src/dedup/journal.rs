@@ -3,8 +3,8 @@
 //! An act has two lines, `begin` and `end`. A `begin` without an `end` means that the process died in between: undo
 //! then looks at the files to see how far it came.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -81,13 +81,20 @@ impl Journal {
         Ok(Self { file, next: 0 })
     }
 
-    /// Opens a journal to append to it.
+    /// Opens a journal to append to it, and answers what it says so far. A last line that was cut off is cut away.
     ///
     /// # Errors
-    /// Any failure to open it.
-    pub fn append(path: &Path) -> io::Result<Self> {
+    /// Any failure to open it, and a damaged line that is not the last.
+    pub fn resume(path: &Path) -> io::Result<(Self, Vec<Line>)> {
+        let (lines, whole) = parse(&fs::read(path)?)?;
         let file = OpenOptions::new().append(true).open(path)?;
-        Ok(Self { file, next: 0 })
+        file.set_len(whole)?;
+        let begun = lines.iter().filter_map(|line| match line {
+            Line::Begin { number, .. } => Some(*number),
+            _ => None,
+        });
+        let next = begun.max().map_or(0, |number| number + 1);
+        Ok((Self { file, next }, lines))
     }
 
     /// Announces an act; on disk when this returns. Answers its number.
@@ -128,25 +135,21 @@ impl Journal {
     }
 }
 
-/// Reads a journal. A last line that is cut off (the process died while writing it) is left out: its act never began.
-///
-/// # Errors
-/// Any failure to read, and a damaged line that is not the last.
-pub fn read(path: &Path) -> io::Result<Vec<Line>> {
+/// The lines of a journal, and the bytes they take. A last line that is cut off (the process died while writing it) is
+/// left out: its act never began.
+fn parse(text: &[u8]) -> io::Result<(Vec<Line>, u64)> {
     let mut lines = Vec::new();
-    let mut damaged = None;
-    for (number, text) in BufReader::new(File::open(path)?).lines().enumerate() {
-        let text = text?;
-        if let Some(error) = damaged {
-            return Err(error);
-        }
-        match serde_json::from_str(&text) {
-            Ok(line) => lines.push(line),
-            Err(error) => {
+    let mut whole = 0;
+    for (number, line) in text.split_inclusive(|&b| b == b'\n').enumerate() {
+        match serde_json::from_slice(line) {
+            Ok(parsed) if line.ends_with(b"\n") => lines.push(parsed),
+            Err(error) if whole + line.len() < text.len() => {
                 let reason = format!("line {} of the journal: {error}", number + 1);
-                damaged = Some(io::Error::new(io::ErrorKind::InvalidData, reason));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }
+            _ => break,
         }
+        whole += line.len();
     }
-    Ok(lines)
+    Ok((lines, whole as u64))
 }

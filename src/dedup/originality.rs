@@ -49,8 +49,11 @@ impl Match {
         match (*a >= ALL, *b >= ALL) {
             // The first shows all of the second, and more.
             (false, true) if traces.a.bordered || scale > 1.0 / SHRUNK => Clue::First,
+            // Plain ground was added or cut off.
+            (false, true) if traces.a.plain => Clue::Either,
             (false, true) => Clue::Second,
             (true, false) if traces.b.bordered || scale < SHRUNK => Clue::Second,
+            (true, false) if traces.b.plain => Clue::Either,
             (true, false) => Clue::First,
             _ => match (
                 traces.a.drawn || traces.a.bordered,
@@ -70,7 +73,7 @@ impl Match {
             MatchClass::Similar => false,
             MatchClass::Edited => {
                 self.evidence.overlap_b.is_some_and(|share| share >= COVERED)
-                    || self.evidence.traces.is_some_and(|traces| traces.b.bordered)
+                    || self.evidence.traces.is_some_and(|traces| traces.b.plain)
             }
             MatchClass::NearIdentical | MatchClass::SamePixels | MatchClass::Identical => true,
         }
@@ -147,14 +150,22 @@ mod tests {
     }
 
     const NONE: Trace = Trace {
+        plain: false,
         bordered: false,
         drawn: false,
     };
     const BORDER: Trace = Trace {
+        plain: true,
         bordered: true,
         drawn: false,
     };
+    const GROUND: Trace = Trace {
+        plain: true,
+        bordered: false,
+        drawn: false,
+    };
     const DRAWN: Trace = Trace {
+        plain: false,
         bordered: false,
         drawn: true,
     };
@@ -176,6 +187,13 @@ mod tests {
                 1.0,
                 traces(BORDER, NONE),
                 Clue::First,
+            ),
+            (
+                "plain ground was cut off or added",
+                [0.8, 1.0],
+                1.0,
+                traces(GROUND, NONE),
+                Clue::Either,
             ),
             (
                 "the first is a collage",

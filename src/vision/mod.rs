@@ -13,6 +13,7 @@ mod exif;
 pub mod fingerprint;
 pub mod network;
 mod resize;
+pub mod sketch;
 pub mod thumbnail;
 pub mod verify;
 

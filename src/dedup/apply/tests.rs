@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Action, ApplyError, Outcome, apply, undo};
-use crate::dedup::journal::{self, ActionKind, Journal};
+use super::{Action, ApplyError, Outcome, apply, settle, undo};
+use crate::dedup::journal::{ActionKind, Journal};
 use crate::dedup::plan::{Plan, PlannedFile, PlannedGroup, Removal, VERSION};
 
 struct Album {
@@ -70,8 +70,7 @@ impl Album {
     }
 
     fn undo(&self) -> Vec<Outcome> {
-        let lines = journal::read(&self.journal()).expect("a journal");
-        let mut journal = Journal::append(&self.journal()).expect("a journal");
+        let (mut journal, lines) = Journal::resume(&self.journal()).expect("a journal");
         let mut outcomes = Vec::new();
         undo(&lines, &mut journal, &mut |_, outcome| {
             outcomes.push(outcome.clone())
@@ -240,9 +239,119 @@ fn a_journal_cut_off_in_its_last_line_is_read() {
     let whole = fs::read(album.journal()).expect("a journal");
     fs::write(album.journal(), &whole[..whole.len() - 9]).expect("written");
     // The last end is missing: undo looks at the file itself.
-    assert_eq!(journal::read(&album.journal()).expect("readable").len(), 3);
+    assert_eq!(Journal::resume(&album.journal()).expect("readable").1.len(), 3);
     assert_eq!(album.undo().len(), 2);
     assert!(album.path("same").exists() && album.path("edited").exists());
     fs::write(album.journal(), b"{\n{\n").expect("written");
-    assert!(journal::read(&album.journal()).is_err());
+    assert!(Journal::resume(&album.journal()).is_err());
+}
+
+#[test]
+fn a_move_cut_short_is_taken_back_or_finished() {
+    // Killed when the copy was half written, when it was whole, and when only the last line was missing.
+    for (copied, is_gone) in [("pic", false), ("picture", false), ("picture", true)] {
+        let album = Album::new();
+        let plan = album.plan();
+        let mut journal = Journal::create(&album.journal()).expect("a new file");
+        let to = album.path("moved/same");
+        let (file, keep) = (album.planned("same"), album.planned("keep"));
+        journal
+            .begin(ActionKind::Move, &file, &keep, Some(to.display().to_string()))
+            .expect("written");
+        fs::create_dir(album.path("moved")).expect("made");
+        fs::write(&to, copied).expect("written");
+        if is_gone {
+            fs::remove_file(album.path("same")).expect("removed");
+        }
+        let (mut journal, lines) = Journal::resume(&album.journal()).expect("a journal");
+        settle(&lines, &mut journal).expect("writable");
+        assert_eq!(to.exists(), is_gone, "half a move is taken back");
+        let action = Action {
+            kind: ActionKind::Move,
+            to: Some(album.path("moved")),
+        };
+        apply(&plan, &action, Some(&mut journal), &mut |_, _| ()).expect("sound");
+        assert_eq!(content(&to).as_deref(), Some("picture"));
+        assert!(!album.path("same").exists() && !album.path("edited").exists());
+        assert!(album.undo().iter().all(|outcome| *outcome == Outcome::Done));
+        assert_eq!(content(&album.path("same")).as_deref(), Some("picture"));
+        assert_eq!(content(&album.path("edited")).as_deref(), Some("pictura"));
+        assert_eq!(fs::read_dir(album.path("moved")).expect("a folder").count(), 0);
+    }
+}
+
+#[test]
+fn an_undo_without_resume_leaves_no_half_copy() {
+    let album = Album::new();
+    let mut journal = Journal::create(&album.journal()).expect("a new file");
+    let to = album.path("same (1)");
+    journal
+        .begin(
+            ActionKind::Move,
+            &album.planned("same"),
+            &album.planned("keep"),
+            Some(to.display().to_string()),
+        )
+        .expect("written");
+    fs::write(&to, "pict").expect("written");
+    assert_eq!(album.undo(), [Outcome::Done]);
+    assert!(!to.exists() && album.path("same").exists());
+}
+
+#[test]
+fn a_keeper_that_goes_while_the_plan_runs_protects_the_rest() {
+    let album = Album::new();
+    let plan = album.plan();
+    let action = Action {
+        kind: ActionKind::Delete,
+        to: None,
+    };
+    let mut journal = Journal::create(&album.journal()).expect("a new file");
+    let mut outcomes = Vec::new();
+    apply(&plan, &action, Some(&mut journal), &mut |_, outcome| {
+        outcomes.push(outcome.clone());
+        let _ = fs::remove_file(album.path("keep"));
+    })
+    .expect("sound");
+    assert_eq!(outcomes[0], Outcome::Done);
+    assert!(
+        matches!(&outcomes[1], Outcome::Left(reason) if reason.contains("gone")),
+        "{outcomes:?}"
+    );
+    assert!(album.path("edited").exists());
+}
+
+#[test]
+fn a_target_that_cannot_be_written_loses_nothing() {
+    let album = Album::new();
+    let plan = album.plan();
+    fs::write(album.path("moved"), "a file, no folder").expect("written");
+    let outcomes = album.apply(&plan, ActionKind::Move);
+    assert!(
+        outcomes.iter().all(|o| matches!(o, Outcome::Failed(_))),
+        "{outcomes:?}"
+    );
+    assert!(album.path("same").exists() && album.path("edited").exists());
+    assert!(album.undo().is_empty(), "what failed is not undone");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_another_group_keeps_stays_whatever_path_names_it() {
+    let album = Album::new();
+    let mut plan = album.plan();
+    std::os::unix::fs::symlink(album.folder.path(), album.path("door")).expect("linked");
+    // The second group keeps, through the link, what the first one removes.
+    let mut second = plan.groups[0].clone();
+    second.keep.path = album.path("door/edited").display().to_string();
+    second.keep.size = plan.groups[0].remove[1].file.size;
+    second.keep.blake3 = plan.groups[0].remove[1].file.blake3.clone();
+    second.remove.truncate(1);
+    plan.groups.push(second);
+    let outcomes = album.apply(&plan, ActionKind::Delete);
+    assert!(
+        matches!(&outcomes[1], Outcome::Left(reason) if reason.contains("another group")),
+        "{outcomes:?}"
+    );
+    assert!(album.path("edited").exists() && album.path("keep").exists());
 }

@@ -19,7 +19,9 @@ pub struct Traces {
 /// What betrays one image as altered.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Trace {
-    /// What the other image does not show of this one is a border: plain, and ending where the shared part begins.
+    /// What the other image does not show of this one is plain.
+    pub plain: bool,
+    /// It is plain and ends where the shared part begins: a border that was added.
     pub bordered: bool,
     /// Where the images differ this one looks drawn and the other does not.
     pub drawn: bool,
@@ -53,16 +55,18 @@ pub fn traces(a: &Features, b: &Features, transform: &Transform, changed: &[Regi
     let (Some(luma_a), Some(luma_b)) = (a.luma.first(), b.luma.first()) else {
         return Traces::default();
     };
-    let bordered_a = is_bordered(luma_a, transform, luma_b);
-    let bordered_b = is_bordered(luma_b, &back, luma_a);
-    let here = Grain::of(luma_a, &|at| within(changed, at));
-    let there = Grain::of(luma_b, &|at| within(changed, back.apply(at)));
+    let (plain_a, bordered_a) = border(luma_a, transform, luma_b);
+    let (plain_b, bordered_b) = border(luma_b, &back, luma_a);
+    let here = Grain::of(luma_a, &|at| within(changed, at), 0.0);
+    let there = Grain::of(luma_b, &|at| within(changed, back.apply(at)), 0.0);
     Traces {
         a: Trace {
+            plain: plain_a,
             bordered: bordered_a,
             drawn: here.is_drawn_beside(&there),
         },
         b: Trace {
+            plain: plain_b,
             bordered: bordered_b,
             drawn: there.is_drawn_beside(&here),
         },
@@ -80,21 +84,21 @@ fn is_inside([x, y]: [f64; 2]) -> bool {
     (0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y)
 }
 
-/// Whether what `map` carries out of the other image is a plain border of this one.
-fn is_bordered(plane: &Plane, map: &Transform, other: &Plane) -> bool {
+/// Whether what `map` carries out of the other image is plain, and whether it is a border that was added.
+fn border(plane: &Plane, map: &Transform, other: &Plane) -> (bool, bool) {
     // A little away from the seam, which resampling blurs.
     let outside = |at: [f64; 2]| {
         let [x, y] = map.apply(at);
         !(-0.02..=1.02).contains(&x) || !(-0.02..=1.02).contains(&y)
     };
-    let rest = Grain::of(plane, &outside);
+    let rest = Grain::of(plane, &outside, 0.0);
     if rest.count < ENOUGH || rest.flat() < PLAIN {
-        return false;
+        return (false, false);
     }
-    // The outermost part of the other image: plain and of the same tone, the ground goes on and nothing was added.
+    // The outermost part of the other image: where much of it is of the same tone, the ground of the picture goes on.
     let rim = |[x, y]: [f64; 2]| is_inside([x, y]) && x.min(y).min(1.0 - x).min(1.0 - y) < 0.03;
-    let rim = Grain::of(other, &rim);
-    rim.flat() < 0.8 || (rim.mean() - rest.mean()).abs() > 12.0
+    let rim = Grain::of(other, &rim, rest.mean());
+    (true, (rim.toned as f32) < 0.25 * rim.count as f32)
 }
 
 /// Steps of brightness over a part of an image.
@@ -103,12 +107,14 @@ struct Grain {
     count: u32,
     flat: u32,
     hard: u32,
+    /// Pixels of about the tone asked for.
+    toned: u32,
     sum: u64,
 }
 
 impl Grain {
     /// Over the points, in relative units, that `is_meant` names.
-    fn of(plane: &Plane, is_meant: &dyn Fn([f64; 2]) -> bool) -> Self {
+    fn of(plane: &Plane, is_meant: &dyn Fn([f64; 2]) -> bool, tone: f32) -> Self {
         let mut grain = Self::default();
         let stride = (plane.width.max(plane.height) / SAMPLES).max(1);
         let (width, height) = (plane.width as f64, plane.height as f64);
@@ -120,6 +126,7 @@ impl Grain {
                     grain.count += 1;
                     grain.flat += u32::from(step <= FLAT);
                     grain.hard += u32::from(step >= HARD);
+                    grain.toned += u32::from((f32::from(row[x]) - tone).abs() <= 12.0);
                     grain.sum += u64::from(row[x]);
                 }
             }
