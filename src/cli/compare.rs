@@ -97,7 +97,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     if let Some(path) = &args.image {
         let overlay = found.as_ref().and_then(|m| {
             Some(Overlay {
-                transform: m.transform.as_ref().filter(|_| m.class > MatchClass::Similar)?,
+                transform: m
+                    .transform
+                    .as_ref()
+                    .filter(|_| m.evidence.held_back != Some(Gate::NoWarp))?,
                 changed: &m.evidence.changed,
             })
         });
