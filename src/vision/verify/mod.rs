@@ -65,7 +65,11 @@ impl Texture {
     /// in few tiles, so such images have to agree in all of them.
     #[must_use]
     pub fn is_text_like(&self) -> bool {
-        self.flat > 0.5 && self.hard > 0.25 * (1.0 - self.flat)
+        let inked = 1.0 - self.flat;
+        let is_sparse = self.flat > 0.5 && self.hard > 0.25 * inked;
+        // a page of small letters leaves less ground between them, and little between the edges
+        let is_dense = self.flat > 0.25 && self.hard > 0.5 * inked;
+        is_sparse || is_dense
     }
 
     /// Nothing to align by.
