@@ -174,8 +174,8 @@ impl Cascade {
         if probability < self.calibration.min_probability || alignment.agreement() < LEAST_AGREEMENT {
             found.hold_back(Gate::NoWarp);
         } else if verification.text_like
-            && (alignment.agreement() < TEXT_AGREEMENT
-                || (verification.side > THUMBNAIL_SIDE && alignment.disagreeing > TEXT_TILES))
+            && (text_agreement(alignment) < TEXT_AGREEMENT
+                || (verification.side > THUMBNAIL_SIDE && alignment.contradicting > TEXT_TILES))
         {
             found.hold_back(Gate::TextLike);
         }
@@ -227,6 +227,12 @@ fn is_whole_frame(alignment: &Alignment) -> bool {
         && alignment.distortion <= 1.1
         && !toned
         && alignment.agreement() >= WHOLE_AGREEMENT
+}
+
+/// Share of the tiles that do not show something else, 0 to 1: hard edges make much noise when they are recompressed.
+fn text_agreement(alignment: &Alignment) -> f32 {
+    let (agreeing, contradicting) = (alignment.agreeing as f32, alignment.contradicting as f32);
+    agreeing / (agreeing + contradicting).max(1.0)
 }
 
 /// Whether previews of this side show the images about as large as they are, or as large as a close-up.

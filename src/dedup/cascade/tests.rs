@@ -31,6 +31,7 @@ fn perfect() -> Alignment {
         inliers: 150,
         agreeing: 300,
         disagreeing: 0,
+        contradicting: 0,
         neutral: 20,
         correlation: 0.98,
         fine_correlation: 0.95,
@@ -101,6 +102,7 @@ fn classes_follow_from_what_was_measured() {
         },
         Alignment {
             disagreeing: 40,
+            contradicting: 40,
             ..perfect()
         },
         Alignment {
@@ -124,6 +126,7 @@ fn classes_follow_from_what_was_measured() {
     let poor = Alignment {
         agreeing: 12,
         disagreeing: 60,
+        contradicting: 60,
         correlation: 0.82,
         fine_correlation: 0.3,
         displacement: 0.9,
@@ -157,22 +160,25 @@ fn featureless_and_tiny_images_pass_by_bytes_and_pixels_only() {
 #[test]
 fn two_fillings_of_one_form_are_similar() {
     let (a, b) = (print(1), print(2));
-    let form = |disagreeing| Verification {
+    let form = |disagreeing, contradicting| Verification {
         text_like: true,
         ..verification(Alignment {
             disagreeing,
+            contradicting,
             ..perfect()
         })
     };
     assert_eq!(
-        judge(&a, &b, &form(0)).map(|m| m.class),
+        judge(&a, &b, &form(0, 0)).map(|m| m.class),
         Some(MatchClass::NearIdentical)
     );
-    let found = judge(&a, &b, &form(12)).expect("alike");
+    let found = judge(&a, &b, &form(12, 12)).expect("alike");
     assert_eq!(
         (found.class, found.evidence.held_back),
         (MatchClass::Similar, Some(Gate::TextLike))
     );
+    let recompressed = judge(&a, &b, &form(12, 0)).expect("alike");
+    assert_eq!(recompressed.evidence.held_back, None);
 }
 
 #[test]
@@ -278,6 +284,7 @@ fn a_shared_frame_is_no_copy() {
     let framed = Alignment {
         agreeing: 66,
         disagreeing: 228,
+        contradicting: 228,
         correlation: 0.979,
         displacement: 0.38,
         inliers: 0,

@@ -16,6 +16,8 @@ const TEXTURED: f32 = 5.0;
 const AGREES: f32 = 0.8;
 /// What recompression may leave between two tiles that agree, grey levels.
 const NOISE: f32 = 4.0;
+/// What no recompression leaves: a tile that disagrees by more shows something else, grey levels.
+const CONTRADICTS: f32 = 12.0;
 /// Displacement beyond which a tile no longer obeys the warp, pixels of the finest plane compared.
 const MOVED: f64 = 1.25;
 /// Difference of tone beyond which flat tiles disagree, grey levels.
@@ -68,6 +70,7 @@ struct Candidate {
     tone: (f32, f32),
     agreeing: usize,
     disagreeing: usize,
+    contradicting: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +159,10 @@ impl Candidate {
         let tone = tone(&tiles);
         let count = |verdict| tiles.iter().filter(|t| judge(t, tone) == verdict).count();
         let (agreeing, disagreeing) = (count(Verdict::Agrees), count(Verdict::Disagrees));
+        let contradicting = tiles
+            .iter()
+            .filter(|t| judge(t, tone) == Verdict::Disagrees && unexplained(t, tone) > CONTRADICTS)
+            .count();
         Some(Self {
             unit,
             grain: f64::from(1u32 << step),
@@ -164,6 +171,7 @@ impl Candidate {
             tone,
             agreeing,
             disagreeing,
+            contradicting,
             tiles,
         })
     }
@@ -203,6 +211,7 @@ impl Candidate {
             inliers: u32::try_from(self.inliers).unwrap_or(u32::MAX),
             agreeing: u32::try_from(self.agreeing).unwrap_or(u32::MAX),
             disagreeing: u32::try_from(self.disagreeing).unwrap_or(u32::MAX),
+            contradicting: u32::try_from(self.contradicting).unwrap_or(u32::MAX),
             neutral: u32::try_from(self.tiles.len() - self.agreeing - self.disagreeing).unwrap_or(u32::MAX),
             correlation: mean(&|t| t.correlation),
             fine_correlation: mean(&|t| t.fine_correlation),
@@ -399,8 +408,7 @@ pub(super) fn judge(tile: &Tile, (gain, offset): (f32, f32)) -> Verdict {
             Verdict::Disagrees
         };
     }
-    let left =
-        tile.spread_target.max(spread_source) * (1.0 - tile.correlation * tile.correlation).max(0.0).sqrt();
+    let left = unexplained(tile, (gain, offset));
     let fits = tile.correlation >= AGREES || (tile.correlation > 0.3 && left <= NOISE);
     let still = tile.displacement().is_none_or(|[x, y]| x.hypot(y) <= MOVED);
     if fits && still {
@@ -408,6 +416,17 @@ pub(super) fn judge(tile: &Tile, (gain, offset): (f32, f32)) -> Verdict {
     } else {
         Verdict::Disagrees
     }
+}
+
+/// What the best gain of its own leaves of a tile, grey levels; of flat tiles the difference in tone.
+fn unexplained(tile: &Tile, (gain, offset): (f32, f32)) -> f32 {
+    let spread = tile
+        .spread_target
+        .max(tile.spread_source / gain.abs().clamp(0.2, 5.0));
+    if spread < TEXTURED {
+        return (tile.mean_source - gain * tile.mean_target - offset).abs();
+    }
+    spread * (1.0 - tile.correlation * tile.correlation).max(0.0).sqrt()
 }
 
 /// Shares of the area of A and of B that the other shows.

@@ -204,6 +204,8 @@ pub struct Alignment {
     pub agreeing: u32,
     /// Tiles of the overlap that disagree.
     pub disagreeing: u32,
+    /// Of the disagreeing tiles those that recompression cannot explain.
+    pub contradicting: u32,
     /// Tiles that are flat in both images and of the same tone: they prove nothing.
     pub neutral: u32,
     /// Mean correlation of the agreeing tiles, 0 to 1.
