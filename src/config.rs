@@ -42,6 +42,10 @@ pub struct Config {
     /// Address of the object store (`s3://bucket/prefix`); absent means folders in `data_dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<String>,
+    /// The network that embeds images: `doppel-t`, the one inside the binary, when absent; else a `.toml` that describes
+    /// one, or a `.safetensors` of doppel's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// What is written to standard error.
     pub log: Log,
     /// What is accepted from outside.
@@ -149,6 +153,7 @@ impl Default for Config {
             node: "local".to_owned(),
             etcd: Vec::new(),
             storage: None,
+            model: None,
             log: Log::default(),
             limits: Limits::default(),
             ingest: Ingest::default(),
@@ -229,6 +234,9 @@ pub struct Overrides {
     /// See [`Config::storage`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<String>,
+    /// See [`Config::model`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 /// Why the settings cannot be used.

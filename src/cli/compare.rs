@@ -13,6 +13,7 @@ use super::matching::MatchJson;
 use super::{Context, Exit, print};
 use crate::dedup::originality::Clue;
 use crate::dedup::{Calibration, Cascade, Gate, Match};
+use crate::engine::network;
 use crate::types::MatchClass;
 use crate::vision::sketch::{Overlay, png, side_by_side};
 use crate::vision::verify::{Features, close_up, traces, verify};
@@ -64,7 +65,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         max_side: limits.max_side_pixels,
         max_file_bytes: limits.max_file_bytes,
     };
-    let analyser = Analyser::new(vision::builtin()?, limits);
+    let analyser = Analyser::new(network(&context.config)?, limits);
     let (a, b) = (read(&args.a, &analyser)?, read(&args.b, &analyser)?);
     let cascade = Cascade::new(Calibration::default());
     let judge = |previews: Option<(&RgbImage, &RgbImage)>| {

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::files::{self, Unreadable};
 use super::{Context, Exit, progress, warn};
+use crate::engine::network;
 use crate::types::Embedding;
 use crate::vision::{self, Analyser};
 
@@ -44,7 +45,7 @@ pub(super) fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
         .num_threads(threads)
         .build()
         .context("starting threads")?;
-    let analyser = Analyser::new(vision::builtin()?, context.decode_limits());
+    let analyser = Analyser::new(network(&context.config)?, context.decode_limits());
     let (found, mut unreadable) = files::find(&args.paths);
     let list = args.output.with_extension("txt");
     anyhow::ensure!(

@@ -135,6 +135,9 @@ struct Global {
     /// Settings file; without it, doppel.toml in the working directory if there is one
     #[arg(long, global = true, value_name = "FILE", env = "DOPPEL_CONFIG")]
     config: Option<PathBuf>,
+    /// Network that embeds images: doppel-t (inside the binary), FILE.toml (describes one that you bring), or FILE.safetensors
+    #[arg(long, global = true, value_name = "MODEL")]
+    model: Option<String>,
     /// Exit with 0, not 11, when duplicates are found
     #[arg(short = 'W', long, global = true)]
     no_found_code: bool,
@@ -259,7 +262,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn start(cli: Cli) -> anyhow::Result<Exit> {
-    let mut config = Config::load(cli.global.config.as_deref(), &cli.command.overrides())?;
+    let overrides = Overrides {
+        model: cli.global.model,
+        ..cli.command.overrides()
+    };
+    let mut config = Config::load(cli.global.config.as_deref(), &overrides)?;
     if let Some(filter) = cli.global.log {
         config.log.filter = filter;
     } else if config.log == Log::default() {

@@ -14,9 +14,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Context, Exit, judge, print};
 use crate::dedup::{Calibration, KeepPolicy};
+use crate::engine::network;
 use crate::engine::scan::{self, Phase, Progress, ScanOptions, Verdicts};
 use crate::types::MatchClass;
-use crate::vision;
 
 /// Find duplicate images in folders: copies that were resized, recompressed, cropped, turned, mirrored or overlaid
 #[derive(Debug, clap::Args)]
@@ -144,7 +144,7 @@ pub(super) fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
         limits: context.decode_limits(),
         calibration: Calibration::default(),
     };
-    let embedder = vision::builtin()?;
+    let embedder = network(&context.config)?;
     let bar = Bar::new();
     let report = scan::scan(&options, embedder, &|progress| bar.show(progress));
     bar.clear();

@@ -237,7 +237,7 @@ impl Engine {
                 let short = |hash: ModelHash| hash.to_string().chars().take(12).collect::<String>();
                 let reason = format!(
                     "it was made with model {}, this doppel has {}, and their vectors cannot be compared: import its \
-                     images into another collection, or use the doppel that made it",
+                     images into another collection, or start doppel with the model that made it (--model)",
                     short(spec.model_hash),
                     short(self.model)
                 );

@@ -11,6 +11,7 @@ mod groups;
 mod ingest;
 mod jobs;
 mod model;
+mod network;
 mod objects;
 pub mod scan;
 mod search;
@@ -44,6 +45,7 @@ pub use model::{
     Answer, CollectionInfo, CollectionOptions, Cursor, Found, OnDuplicate, Outcome, Page, Probe,
     SearchOptions, Upload, Uploaded,
 };
+pub use network::network;
 
 /// Everything doppel does with stored images.
 pub struct Engine {
@@ -77,8 +79,7 @@ impl Engine {
     /// [`EngineError::Metadata`] when another process has the data folder; any failure of a store.
     pub async fn open(config: Config) -> Result<Arc<Self>, EngineError> {
         let stores = store_location(&config).open().await?;
-        let embedder = vision::builtin()?;
-        let analyser: Arc<dyn vision::Embedder> = embedder;
+        let analyser: Arc<dyn vision::Embedder> = network::network(&config)?;
         let (model, dim) = (analyser.model_hash(), analyser.dim());
         let limits = DecodeLimits {
             max_pixels: config.limits.max_pixels,

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{Device, Tensor};
 use image::RgbImage;
 
-use super::network::{Isa, NetworkSpec, PackedNetwork, Weights};
+use super::network::{DescribedNetwork, Isa, ModelDescription, NetworkSpec, PackedNetwork, Weights};
 use super::{Bank, VisionError, resize};
 use crate::types::{Embedding, ModelHash};
 
@@ -36,17 +36,32 @@ pub trait Embedder: Send + Sync {
     }
 }
 
-/// The project's convolutional network.
+/// A convolutional network: the project's own, or one that people brought.
 #[derive(Debug)]
 pub struct CnnEmbedder {
-    spec: NetworkSpec,
+    input: Input,
+    dim: usize,
     hash: ModelHash,
-    network: PackedNetwork,
+    network: Network,
     bank: Option<Bank>,
 }
 
+#[derive(Debug)]
+enum Network {
+    Own(PackedNetwork),
+    Described(DescribedNetwork),
+}
+
+/// What the network wants to be given.
+#[derive(Debug)]
+struct Input {
+    size: u32,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
 impl CnnEmbedder {
-    /// Loads the network from the content of a safetensors file.
+    /// Loads the project's network from the content of a safetensors file, which describes itself.
     ///
     /// # Errors
     /// [`VisionError::Weights`].
@@ -54,8 +69,27 @@ impl CnnEmbedder {
         Self::new(&Weights::from_safetensors(file)?)
     }
 
-    /// The same network with random weights (uniform, variance 2 over the inputs of a layer): what the shape alone is
-    /// worth, to measure trained weights against.
+    /// Loads a network that people brought from its description and the content of its safetensors file.
+    ///
+    /// # Errors
+    /// [`VisionError::Weights`].
+    pub fn described(description: &ModelDescription, weights: &[u8]) -> Result<Self, VisionError> {
+        let network = DescribedNetwork::new(description, weights, Isa::active())?;
+        Ok(Self {
+            input: Input {
+                size: description.input_size,
+                mean: description.mean,
+                std: description.std,
+            },
+            dim: description.dim,
+            hash: description.model_hash(weights),
+            network: Network::Described(network),
+            bank: None,
+        })
+    }
+
+    /// The project's network with random weights (uniform, variance 2 over the inputs of a layer): what the shape alone
+    /// is worth, to measure trained weights against.
     ///
     /// # Errors
     /// [`VisionError::Weights`], never for the spec of a network that was loaded.
@@ -64,40 +98,50 @@ impl CnnEmbedder {
     }
 
     /// The same network with a background bank.
-    #[must_use]
-    pub fn with_bank(self, bank: Bank) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`VisionError::Weights`] when the bank is of another dimension.
+    pub fn with_bank(self, bank: Bank) -> Result<Self, VisionError> {
+        if bank.dim != self.dim {
+            return Err(VisionError::Weights {
+                detail: format!(
+                    "background bank: {} components a row, the network gives {}",
+                    bank.dim, self.dim
+                ),
+            });
+        }
+        Ok(Self {
             bank: Some(bank),
             ..self
-        }
+        })
     }
 
     fn new(weights: &Weights) -> Result<Self, VisionError> {
         let network = PackedNetwork::new(weights, Isa::active()).map_err(|e| VisionError::Weights {
             detail: e.to_string(),
         })?;
+        let spec = weights.spec();
         Ok(Self {
-            spec: weights.spec().clone(),
+            input: Input {
+                size: spec.input_size,
+                mean: spec.mean,
+                std: spec.std,
+            },
+            dim: spec.dim,
             hash: weights.hash(),
-            network,
+            network: Network::Own(network),
             bank: None,
         })
     }
 
-    /// Shape of the network and of its input.
-    #[must_use]
-    pub fn spec(&self) -> &NetworkSpec {
-        &self.spec
-    }
-
     /// Pixels of the input size to `[n, size, size, 3]`, (x / 255 − mean) / std.
     fn tensor(&self, images: &[RgbImage]) -> candle_core::Result<Tensor> {
-        let side = self.spec.input_size as usize;
+        let side = self.input.size as usize;
         let normalised = [0, 1, 2].map(|c| {
             // 256 possible values a channel: a table spares the arithmetic
             std::array::from_fn::<f32, 256, _>(|value| {
                 let value = u8::try_from(value).map_or(0.0, f32::from);
-                (value / 255.0 - self.spec.mean[c]) / self.spec.std[c]
+                (value / 255.0 - self.input.mean[c]) / self.input.std[c]
             })
         });
         let mut data = Vec::with_capacity(images.len() * side * side * 3);
@@ -120,14 +164,17 @@ impl Embedder for CnnEmbedder {
         if images.is_empty() {
             return Ok(Vec::new());
         }
-        let side = self.spec.input_size;
+        let side = self.input.size;
         let squashed: Vec<RgbImage> = images
             .iter()
             .map(|image| resize::squash(image, side, side))
             .collect();
         let rows: Vec<Vec<f32>> = self
             .tensor(&squashed)
-            .and_then(|input| self.network.forward(&input))
+            .and_then(|input| match &self.network {
+                Network::Own(network) => network.forward(&input),
+                Network::Described(network) => network.forward(&input),
+            })
             .and_then(|output| output.to_vec2())
             .map_err(|e| VisionError::Embedding {
                 detail: e.to_string(),
@@ -142,7 +189,7 @@ impl Embedder for CnnEmbedder {
     }
 
     fn dim(&self) -> usize {
-        self.spec.dim
+        self.dim
     }
 
     fn model_hash(&self) -> ModelHash {
@@ -150,12 +197,23 @@ impl Embedder for CnnEmbedder {
     }
 
     fn input_size(&self) -> u32 {
-        self.spec.input_size
+        self.input.size
     }
 
     fn bank(&self) -> Option<&Bank> {
         self.bank.as_ref()
     }
+}
+
+/// The weights shipped inside the binary.
+const WEIGHTS: &[u8] = include_bytes!("../../models/doppel-t.safetensors");
+
+/// Shape of the network that is shipped inside the binary.
+///
+/// # Errors
+/// [`VisionError::Weights`], never for a binary whose tests passed.
+pub fn builtin_spec() -> Result<NetworkSpec, VisionError> {
+    Ok(Weights::from_safetensors(WEIGHTS)?.spec().clone())
 }
 
 /// The network that is shipped inside the binary; loaded once, shared afterwards.
@@ -164,12 +222,12 @@ impl Embedder for CnnEmbedder {
 /// [`VisionError::Weights`], never for a binary whose tests passed.
 pub fn builtin() -> Result<Arc<CnnEmbedder>, VisionError> {
     static BUILTIN: OnceLock<Result<Arc<CnnEmbedder>, VisionError>> = OnceLock::new();
-    const WEIGHTS: &[u8] = include_bytes!("../../models/doppel-t.safetensors");
     const BANK: &[u8] = include_bytes!("../../models/bank.safetensors");
     BUILTIN
         .get_or_init(|| {
             let bank = Bank::from_safetensors(BANK)?;
-            Ok(Arc::new(CnnEmbedder::from_safetensors(WEIGHTS)?.with_bank(bank)))
+            let network = CnnEmbedder::from_safetensors(WEIGHTS)?.with_bank(bank)?;
+            Ok(Arc::new(network))
         })
         .clone()
 }

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use super::super::{Context, Exit, print, progress};
 use crate::dedup::{Calibration, Cascade};
 use crate::engine::accuracy::{AccuracyOptions, CascadeOptions, measure};
+use crate::engine::network;
 use crate::vision::{self, Embedder};
 
 /// Flags of `doppel bench accuracy`.
@@ -89,9 +90,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         .num_threads(args.threads)
         .build()
         .context("starting threads")?;
-    let network = vision::builtin()?;
-    let spec = network.spec().clone();
-    let embedder: Arc<dyn Embedder> = network;
+    let spec = vision::builtin_spec()?;
+    let embedder: Arc<dyn Embedder> = network(&context.config)?;
     let cascade = Cascade::new(Calibration::default());
     let bar = std::io::stderr().is_terminal().then(|| progress(0, "images"));
     let accuracy = pool.install(|| {

@@ -4,11 +4,18 @@
 //! L2. Batch normalisation is folded into the convolutions on export; the names are those of the weights file, whose
 //! metadata gives widths and depths.
 
+mod described;
+mod description;
 mod packed;
+mod repvgg;
+mod resnet;
 mod spec;
 mod stock;
+mod tensors;
 mod weights;
 
+pub use described::DescribedNetwork;
+pub use description::{Architecture, ModelDescription, Pooling};
 pub use packed::{Isa, PackedConv, PackedNetwork};
 pub use spec::NetworkSpec;
 pub use stock::StockNetwork;

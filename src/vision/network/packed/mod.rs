@@ -20,9 +20,9 @@ use rayon::prelude::*;
 pub use conv::PackedConv;
 pub use lanes::Isa;
 
-use super::spec::Shape;
+use super::spec::{ConvSpec, Shape};
 use super::stock::GEM_EPS;
-use super::weights::Weights;
+use super::weights::{Layer, Weights};
 use plane::Plane;
 use winograd::WinogradScratch;
 
@@ -54,18 +54,26 @@ impl PackedNetwork {
     /// # Errors
     /// candle's, never for checked weights.
     pub fn new(weights: &Weights, isa: &'static Isa) -> Result<Self> {
-        let convolutions = weights
-            .convolutions()
+        Self::from_layers(isa, weights.convolutions(), weights.fc(), weights.spec().gem_p)
+    }
+
+    /// Packs convolutions that follow each other, each with ReLU, then the generalised mean and a linear layer.
+    pub(super) fn from_layers(
+        isa: &'static Isa,
+        convolutions: &[(ConvSpec, Layer)],
+        fc: &Layer,
+        gem_p: f32,
+    ) -> Result<Self> {
+        let convolutions = convolutions
             .iter()
             .map(|(spec, layer)| PackedConv::new(isa, spec.shape, true, (&layer.weight, &layer.bias)))
             .collect::<Result<_>>()?;
-        let fc = weights.fc();
         let (dim, input) = fc.weight.dims2()?;
         let as_convolution = fc.weight.reshape((dim, input, 1, 1))?;
         Ok(Self {
             convolutions,
             fc: PackedConv::new(isa, Shape::ONE, false, (&as_convolution, &fc.bias))?,
-            gem_p: weights.spec().gem_p,
+            gem_p,
             dim,
             scratch: Mutex::default(),
         })
