@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     };
     let analyser = Analyser::new(network(&context.config)?, limits);
     let (a, b) = (read(&args.a, &analyser)?, read(&args.b, &analyser)?);
-    let cascade = Cascade::new(Calibration::default());
+    let cascade = Cascade::new(Calibration::default()).with_background(analyser.embedder().bank());
     let judge = |previews: Option<(&RgbImage, &RgbImage)>| {
         let features = previews.map(|(x, y)| (Features::extract(x), Features::extract(y)));
         let verification = features.as_ref().map(|(x, y)| verify(x, y));

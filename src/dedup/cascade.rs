@@ -3,16 +3,21 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use super::calibration::Calibration;
+use super::normalisation::{Background, Retrieved};
 use super::{Evidence, Gate, Match};
 use crate::types::{ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage, Transform};
+use crate::vision::Bank;
 use crate::vision::thumbnail::THUMBNAIL_SIDE;
 use crate::vision::verify::{Alignment, CLOSE_UP_SIDE, Verification};
 
-/// Decides about pairs. Plain data; cheap to make.
+/// Decides about pairs. Plain data; cheap to make and to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Cascade {
     calibration: Calibration,
+    background: Option<Arc<Background>>,
 }
 
 /// Agreement from which a whole frame counts as unedited.
@@ -30,7 +35,20 @@ impl Cascade {
     /// A cascade with the given calibration.
     #[must_use]
     pub fn new(calibration: Calibration) -> Self {
-        Self { calibration }
+        Self {
+            calibration,
+            background: None,
+        }
+    }
+
+    /// The same cascade with the background bank of the network in use, where it has one: what was not verified, or could
+    /// not be, then gets a fitted probability.
+    #[must_use]
+    pub fn with_background(self, bank: Option<&Bank>) -> Self {
+        Self {
+            background: bank.map(|bank| Arc::new(Background::new(bank))),
+            ..self
+        }
     }
 
     /// The calibration in use.
@@ -77,11 +95,11 @@ impl Cascade {
         let pdq_distance = self.pdq_distance(a, variants, b);
         let is_candidate = self.is_candidate(a, variants, b);
         match verification {
-            None => is_candidate.then(|| self.unverified(similarity, pdq_distance, Gate::Unverified)),
+            None => is_candidate.then(|| self.unverified(a, variants, b, Gate::Unverified)),
             Some(v) if v.featureless => None,
             Some(v) => Some(match &v.alignment {
                 None if !is_candidate => return None,
-                None => self.unverified(similarity, pdq_distance, Gate::NoWarp),
+                None => self.unverified(a, variants, b, Gate::NoWarp),
                 Some(alignment) => {
                     let mut found = self.verified(similarity, v, alignment);
                     if let Some(transform) = &mut found.transform {
@@ -122,12 +140,33 @@ impl Cascade {
         variants.iter().map(|variant| variant.hamming(&b.pdq)).min()
     }
 
-    fn unverified(&self, similarity: Similarity, pdq_distance: Option<u32>, gate: Gate) -> Match {
+    /// Probability that a pair is a copy, by its descriptors alone.
+    fn retrieved(&self, a: &Fingerprint, variants: &[PdqHash; 8], b: &Fingerprint) -> f32 {
+        let similarity = a.embedding.similarity(&b.embedding);
+        let nearest = variants.iter().map(|variant| variant.hamming(&b.pdq)).min();
+        let fitted = self.background.as_ref().and_then(|background| {
+            let pair = Retrieved {
+                similarity,
+                pdq_distance: nearest?,
+                qualities: [a.pdq_quality, b.pdq_quality],
+            };
+            background.probability(pair, background.nearness(&a.embedding)?)
+        });
+        fitted.unwrap_or_else(|| {
+            let trusted = self.pdq_distance(a, variants, b);
+            self.calibration.unverified(similarity, trusted)
+        })
+    }
+
+    fn unverified(&self, a: &Fingerprint, variants: &[PdqHash; 8], b: &Fingerprint, gate: Gate) -> Match {
+        let similarity = a.embedding.similarity(&b.embedding);
+        let pdq_distance = self.pdq_distance(a, variants, b);
+        let retrieved = self.retrieved(a, variants, b);
         let by_pdq = pdq_distance.is_some_and(|d| d <= self.calibration.pdq_radius);
         let probability = match gate {
             // Verification looked and found nothing: that is evidence too.
-            Gate::NoWarp => 0.1 * self.calibration.unverified(similarity, pdq_distance),
-            _ => self.calibration.unverified(similarity, pdq_distance),
+            Gate::NoWarp => 0.1 * retrieved,
+            _ => retrieved,
         };
         Match {
             class: MatchClass::Similar,

@@ -4,6 +4,8 @@
 //! mean similarity to the nearest few pictures of the bank measures that: the image's **nearness**. One minus nearness is
 //! how *distinctive* it is. The normalised score of a pair is `cosine − beta × nearness`, of the image asked about.
 
+use serde::Deserialize;
+
 use crate::types::{Embedding, Similarity};
 use crate::vector::distance::Kernels;
 use crate::vision::Bank;
@@ -18,6 +20,41 @@ pub struct Background {
     scales: Vec<f32>,
     top_k: usize,
     beta: f32,
+    retrieval: Option<RetrievalModel>,
+}
+
+/// Probability that a pair is a copy, from what retrieval knows of it: logistic, fitted by `models/calibrate.py`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct RetrievalModel {
+    features: Vec<String>,
+    coefficients: [f32; FEATURES.len()],
+    intercept: f32,
+    beta: f32,
+    top_k: usize,
+    model_sha256: String,
+}
+
+/// Names of the features that are known here, in the order of their coefficients.
+const FEATURES: [&str; 5] = [
+    "cosine",
+    "normalised",
+    "pdq_distance",
+    "quality_query",
+    "quality_reference",
+];
+
+/// The fit for the network inside the binary.
+const FITTED: &str = include_str!("../../models/calibration.json");
+
+/// What retrieval knows of a pair, beside the background.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Retrieved {
+    /// Cosine of the embeddings.
+    pub similarity: Similarity,
+    /// Least PDQ distance over the eight variants, 0 to 256.
+    pub pdq_distance: u32,
+    /// PDQ quality of the image asked about and of the other, 0 to 100.
+    pub qualities: [u8; 2],
 }
 
 /// Nearness of an image to the background, about 0 to 1; greater is more ordinary.
@@ -56,6 +93,7 @@ impl Background {
             scales: bank.scales.clone(),
             top_k: bank.top_k,
             beta: bank.beta,
+            retrieval: RetrievalModel::of(bank),
         }
     }
 
@@ -86,6 +124,22 @@ impl Background {
         Some(Nearness(sum / self.top_k as f32))
     }
 
+    /// Probability that a pair is a copy, before verification; `None` where no fit belongs to this bank.
+    #[must_use]
+    pub fn probability(&self, pair: Retrieved, nearness: Nearness) -> Option<f32> {
+        let model = self.retrieval.as_ref()?;
+        let [asked, other] = pair.qualities.map(|quality| f32::from(quality) / 100.0);
+        let features = [
+            pair.similarity.get(),
+            self.normalised(pair.similarity, nearness),
+            pair.pdq_distance as f32 / 256.0,
+            asked,
+            other,
+        ];
+        let weighted = model.coefficients.iter().zip(features).map(|(w, x)| w * x);
+        Some(1.0 / (1.0 + (-model.intercept - weighted.sum::<f32>()).exp()))
+    }
+
     /// The normalised score of a pair, of which `nearness` is that of the image asked about.
     #[must_use]
     pub fn normalised(&self, similarity: Similarity, nearness: Nearness) -> f32 {
@@ -99,9 +153,22 @@ impl Background {
     }
 }
 
+impl RetrievalModel {
+    /// The shipped fit, if it was made with this bank's network and normalisation.
+    fn of(bank: &Bank) -> Option<Self> {
+        let fitted: Self = serde_json::from_str(FITTED).ok()?;
+        let same = fitted.model_sha256 == bank.model_sha256
+            && fitted.top_k == bank.top_k
+            && (fitted.beta - bank.beta).abs() < 1e-6
+            && fitted.features == FEATURES;
+        same.then_some(fitted)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vision::{self, Embedder as _};
 
     fn embedding(seed: u64) -> Embedding {
         let mut state = seed;
@@ -143,6 +210,38 @@ mod tests {
             let score = background.normalised(Similarity::clamped(0.9), nearness);
             assert!((score - (0.9 - 2.0 * nearness.get())).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn the_shipped_fit_belongs_to_the_shipped_bank() {
+        let network = vision::builtin().expect("the shipped network");
+        let background = Background::new(network.bank().expect("it has a bank"));
+        let probability = |cosine: f32, pdq_distance: u32, nearness: f32| {
+            let pair = Retrieved {
+                similarity: Similarity::clamped(cosine),
+                pdq_distance,
+                qualities: [100, 100],
+            };
+            let probability = background.probability(pair, Nearness(nearness));
+            probability.expect("models/calibration.json was fitted with these weights and this bank")
+        };
+        assert!(probability(0.95, 10, 0.3) > 0.9, "a copy by every measure");
+        assert!(probability(0.3, 128, 0.3) < 0.05, "a stranger");
+        assert!(
+            probability(0.7, 110, 0.2) > probability(0.7, 110, 0.6),
+            "a distinctive image's likeness says more"
+        );
+        let other = Background::new(&bank(&[embedding(1)], 1));
+        let pair = Retrieved {
+            similarity: Similarity::ONE,
+            pdq_distance: 0,
+            qualities: [100, 100],
+        };
+        assert_eq!(
+            other.probability(pair, Nearness(0.1)),
+            None,
+            "no fit of another network"
+        );
     }
 
     #[test]

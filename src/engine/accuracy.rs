@@ -74,6 +74,8 @@ pub enum Method {
     Phash,
     /// Cosine of the same network with random weights, standardised over the references.
     Random,
+    /// The probability that retrieval alone gives, without verification.
+    Retrieval,
     /// Retrieval, verification and calibration: the probability.
     Cascade,
 }
@@ -132,6 +134,8 @@ pub struct MethodResult {
     pub mild: Estimate,
     /// Average precision of those, ranked together with the queries without match.
     pub mild_average_precision: Estimate,
+    /// For probabilities: the expected calibration error over ten bins, and the Brier score, of the candidates.
+    pub calibration: Option<(f64, f64)>,
     /// By group.
     pub groups: BTreeMap<Group, GroupResult>,
     /// Wrong references above the threshold of precision .90: of queries with a match, and by kind of those without
@@ -207,6 +211,7 @@ impl Method {
             Self::Pdq => "PDQ-8",
             Self::Phash => "pHash-256",
             Self::Random => "random weights",
+            Self::Retrieval => "unverified",
             Self::Cascade => "whole cascade",
         }
     }

@@ -94,6 +94,7 @@ impl Engine {
                 reason: error.to_string(),
             })?;
         let seat = take_seat(&config, &stores, &node).await?;
+        let cascade = Cascade::default().with_background(analyser.bank());
         let analyser = Arc::new(Analyser::new(analyser, limits));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let engine = Arc::new(Self {
@@ -104,7 +105,7 @@ impl Engine {
             model,
             dim,
             analysis: AnalysisPool::start(analyser, &config.ingest).map_err(EngineError::Threads)?,
-            cascade: Cascade::default(),
+            cascade,
             features: FeatureCache::new(config.search.feature_cache_bytes),
             seat: Mutex::new(seat),
             open: RwLock::default(),

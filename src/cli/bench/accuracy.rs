@@ -92,7 +92,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         .context("starting threads")?;
     let spec = vision::builtin_spec()?;
     let embedder: Arc<dyn Embedder> = network(&context.config)?;
-    let cascade = Cascade::new(Calibration::default());
+    let cascade = Cascade::new(Calibration::default()).with_background(embedder.bank());
     let bar = std::io::stderr().is_terminal().then(|| progress(0, "images"));
     let accuracy = pool.install(|| {
         measure(&options, &embedder, &spec, &cascade, &|done, total| {

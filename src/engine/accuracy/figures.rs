@@ -93,6 +93,8 @@ impl<'a> Bootstrap<'a> {
             held_out: self.first(method, single(true)),
             mild: self.first(method, is_mild),
             mild_average_precision: of(|r| r.average_precision, &mild),
+            calibration: matches!(method, Method::Retrieval | Method::Cascade)
+                .then(|| self.calibration(method)),
             groups: self.groups(method),
             false_at_90: self.false_above(method, all[0].score_at_90),
         }
@@ -168,6 +170,27 @@ impl<'a> Bootstrap<'a> {
                 rank(&candidates, weights, total)
             })
             .collect()
+    }
+
+    /// Expected calibration error over ten bins, and Brier score, of the ranked queries' candidates.
+    fn calibration(&self, method: Method) -> (f64, f64) {
+        let mut bins = [[0.0; 3]; 10];
+        let (mut squares, mut count) = (0.0, 0.0);
+        for answer in self.answers.iter().filter(|a| a.kind.is_ranked()) {
+            for &(score, right) in &answer.scores[&method].top {
+                let (probability, truth) = (f64::from(score), f64::from(u8::from(right)));
+                let bin = &mut bins[((probability * 10.0) as usize).min(9)];
+                *bin = [bin[0] + 1.0, bin[1] + probability, bin[2] + truth];
+                squares += (probability - truth).powi(2);
+                count += 1.0;
+            }
+        }
+        let gap: f64 = bins
+            .iter()
+            .map(|[_, predicted, observed]| (predicted - observed).abs())
+            .sum();
+        let count = f64::max(count, 1.0);
+        (gap / count, squares / count)
     }
 
     fn false_above(&self, method: Method, threshold: Option<f32>) -> [u64; 4] {

@@ -63,6 +63,7 @@ pub(super) struct Scorer<'a> {
     random: CnnEmbedder,
     /// Mean and deviation of the random embeddings, by component.
     standard: Vec<(f32, f32)>,
+    cascade: &'a Cascade,
     whole: Option<Whole<'a>>,
 }
 
@@ -78,6 +79,7 @@ impl<'a> Scorer<'a> {
             background: embedder.bank().map(Background::new),
             random: CnnEmbedder::random(spec, options.seed)?,
             standard: Vec::new(),
+            cascade,
             whole: options.cascade.map(|how| Whole::new(how, cascade, maker)),
         })
     }
@@ -94,6 +96,7 @@ impl<'a> Scorer<'a> {
             Method::Pdq,
             Method::Phash,
             Method::Random,
+            Method::Retrieval,
         ];
         if self.background.is_some() {
             methods.extend([Method::Normalised, Method::FusedNormalised]);
@@ -224,12 +227,34 @@ impl<'a> Scorer<'a> {
             scores.insert(Method::Normalised, raw.shifted(shift));
             scores.insert(Method::FusedNormalised, fused.shifted(shift));
         }
+        scores.insert(Method::Retrieval, self.retrieval(query, truth));
         scores.insert(Method::Raw, raw);
         scores.insert(Method::FusedRaw, fused);
         scores.insert(Method::Pdq, top(&pdq, truth));
         scores.insert(Method::Phash, top(&phash, truth));
         scores.insert(Method::Random, top(&random, truth));
         scores
+    }
+
+    /// What the cascade says of all candidates before it verifies any.
+    fn retrieval(&self, query: &Analysis, truth: Option<usize>) -> Scores {
+        let print = &query.fingerprint;
+        let mut place = None;
+        let mut probabilities = Vec::new();
+        for (at, reference) in self.references.iter().enumerate() {
+            let theirs = &reference.analysis.fingerprint;
+            let wanted = self
+                .cascade
+                .wants_verification(print, &query.pdq_variants, theirs);
+            let found = wanted.then(|| self.cascade.judge(print, &query.pdq_variants, theirs, None));
+            if let Some(found) = found.flatten() {
+                if Some(at) == truth {
+                    place = Some(probabilities.len());
+                }
+                probabilities.push(found.probability);
+            }
+        }
+        top(&probabilities, place)
     }
 
     fn random<'b>(

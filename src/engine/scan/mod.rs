@@ -252,6 +252,7 @@ pub fn scan(
     pool.install(|| {
         let walk = walk::walk(&options.paths, &options.references, &options.exclude)?;
         let cache = Cache::open(options.cache.as_deref(), embedder.model_hash())?;
+        let cascade = Cascade::new(options.calibration.clone()).with_background(embedder.bank());
         let analyser = Analyser::new(embedder, options.limits);
         let started = Instant::now();
         let intake = intake::take_in(&walk.files, &analyser, &options.limits, &cache, progress)?;
@@ -259,7 +260,6 @@ pub fn scan(
 
         let started = Instant::now();
         let sorted = Sorted::of(&walk.files, &intake, &options.keep, &options.verdicts);
-        let cascade = Cascade::new(options.calibration.clone());
         let contents: Vec<Content<'_>> = sorted
             .classes
             .iter()

@@ -45,6 +45,10 @@ struct MethodJson {
     held_out_recall_at_1: EstimateJson,
     mild_recall_at_1: EstimateJson,
     mild_average_precision: EstimateJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibration_error: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    brier_score: Option<f64>,
     false_at_precision_90: FalseJson,
     families: BTreeMap<String, FamilyJson>,
 }
@@ -122,6 +126,8 @@ impl MethodJson {
             held_out_recall_at_1: result.held_out.into(),
             mild_recall_at_1: result.mild.into(),
             mild_average_precision: result.mild_average_precision.into(),
+            calibration_error: result.calibration.map(|(error, _)| error),
+            brier_score: result.calibration.map(|(_, brier)| brier),
             false_at_precision_90: FalseJson {
                 wrong_reference,
                 no_match,
@@ -243,6 +249,15 @@ pub(super) fn table(accuracy: &Accuracy) -> String {
             result.mild.value,
             result.mild_average_precision.value,
         );
+    }
+    for (method, result) in &accuracy.methods {
+        if let Some((error, brier)) = result.calibration {
+            let _ = writeln!(
+                text,
+                "{}: expected calibration error {error:.3}, Brier score {brier:.3}",
+                method.describe()
+            );
+        }
     }
     families(&mut text, accuracy);
     for method in [Method::Raw, Method::FusedNormalised, Method::Cascade] {
