@@ -13,7 +13,7 @@ use super::files::{self, Unreadable};
 use super::{Context, Exit, progress, warn};
 use crate::engine::network;
 use crate::types::Embedding;
-use crate::vision::{self, Analyser};
+use crate::vision::Analyser;
 
 /// Files read and embedded at a time.
 const CHUNK: usize = 32;
