@@ -90,12 +90,12 @@ pub enum EngineError {
     #[error("no thread can be started: {0}")]
     Threads(#[source] std::io::Error),
     /// The network cannot be used.
-    #[error("the model {path}")]
+    #[error("the model {path} cannot be used: {reason}")]
     Model {
         /// The file.
         path: String,
         /// What is wrong with it.
-        source: VisionError,
+        reason: VisionError,
     },
     /// Too many images are waiting to be analysed.
     #[error("{waiting} images are waiting already: send this one again a little later")]
@@ -150,7 +150,7 @@ impl EngineError {
             Self::Stopping | Self::Threads(_) => ErrorKind::Unavailable,
             Self::NoThumbnail { .. } => ErrorKind::Corrupt,
             Self::Panicked { .. } => ErrorKind::Internal,
-            Self::Image(error) | Self::Model { source: error, .. } => error.kind(),
+            Self::Image(error) | Self::Model { reason: error, .. } => error.kind(),
             Self::Catalogue(error) => error.kind(),
             Self::Shard(error) => error.kind(),
             Self::Blob(error) => error.kind(),

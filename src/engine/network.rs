@@ -61,7 +61,7 @@ fn read(path: &Path) -> Result<Vec<u8>, EngineError> {
 
 fn unusable(path: &Path) -> impl FnOnce(vision::VisionError) -> EngineError {
     let path = path.display().to_string();
-    move |source| EngineError::Model { path, source }
+    move |reason| EngineError::Model { path, reason }
 }
 
 #[cfg(test)]
@@ -146,6 +146,17 @@ mod tests {
         Ok(ingest.finish().await.remove(0).outcome)
     }
 
+    /// What an engine that was closed leaves behind goes within moments; the data folder is then free.
+    async fn opened(config: Config) -> Arc<Engine> {
+        for _ in 0..200 {
+            match Engine::open(config.clone()).await {
+                Ok(engine) => return engine,
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+            }
+        }
+        panic!("the engine does not open");
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn collections_of_another_model_stay_closed_and_others_are_served() {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -155,7 +166,7 @@ mod tests {
             ..Config::default()
         };
         let default = CollectionName::default_collection();
-        let engine = Engine::open(settings(None)).await.expect("opens");
+        let engine = opened(settings(None)).await;
         assert!(matches!(
             upload(&engine, &default, 1).await,
             Ok(Outcome::Created(_))
@@ -164,7 +175,7 @@ mod tests {
         drop(engine);
 
         let other = other_network(folder.path());
-        let engine = Engine::open(settings(Some(other))).await.expect("serves on");
+        let engine = opened(settings(Some(other))).await;
         let refused = upload(&engine, &default, 2).await;
         assert!(refused.is_err_and(|e| e.kind() == ErrorKind::Conflict && e.to_string().contains("--model")));
         let name: CollectionName = "fresh".parse().expect("a name");
@@ -176,7 +187,7 @@ mod tests {
         engine.close().await;
         drop(engine);
 
-        let engine = Engine::open(settings(None)).await.expect("opens again");
+        let engine = opened(settings(None)).await;
         assert_eq!(
             engine.list(&default, None, 10).expect("open again").images.len(),
             1

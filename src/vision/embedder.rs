@@ -48,7 +48,7 @@ pub struct CnnEmbedder {
 
 #[derive(Debug)]
 enum Network {
-    Own(PackedNetwork),
+    Own(Box<PackedNetwork>),
     Described(DescribedNetwork),
 }
 
@@ -129,7 +129,7 @@ impl CnnEmbedder {
             },
             dim: spec.dim,
             hash: weights.hash(),
-            network: Network::Own(network),
+            network: Network::Own(Box::new(network)),
             bank: None,
         })
     }

@@ -19,7 +19,7 @@ pub struct DescribedNetwork(Shape);
 #[derive(Debug)]
 enum Shape {
     Resnet(Resnet),
-    Repvgg(PackedNetwork),
+    Repvgg(Box<PackedNetwork>),
 }
 
 impl DescribedNetwork {
@@ -35,7 +35,7 @@ impl DescribedNetwork {
         let tensors = Tensors::load(weights, description.norm_eps)?;
         Ok(Self(match description.architecture {
             Architecture::Resnet => Shape::Resnet(Resnet::load(&tensors, description, isa)?),
-            Architecture::Repvgg => Shape::Repvgg(repvgg::load(&tensors, description, isa)?),
+            Architecture::Repvgg => Shape::Repvgg(Box::new(repvgg::load(&tensors, description, isa)?)),
         }))
     }
 
