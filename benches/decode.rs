@@ -6,7 +6,8 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use doppel::vision::{
-    Analyser, DecodeLimits, Demand, RgbImage, builtin, decode, decode_to, fingerprint, thumbnail,
+    Analyser, DecodeLimits, Demand, Embedder as _, RgbImage, builtin, decode, decode_to, fingerprint,
+    thumbnail,
 };
 use image::imageops::FilterType;
 
@@ -27,7 +28,7 @@ fn photograph(width: u32, height: u32) -> Vec<u8> {
 fn files(criterion: &mut Criterion) {
     let limits = DecodeLimits::default();
     let embedder = builtin().expect("the shipped weights load");
-    let side = embedder.spec().input_size;
+    let side = embedder.input_size();
     let analyser = Analyser::new(embedder, limits);
     let demand = Demand::AtLeast {
         long: thumbnail::THUMBNAIL_SIDE,
