@@ -27,6 +27,8 @@ const ALL: f32 = 0.97;
 const COVERED: f32 = 0.9;
 /// A picture within another one that is shown at less than this scale was shrunk to fit: a collage or a screenshot.
 const SHRUNK: f32 = 0.85;
+/// Agreement that is less by one part in so many is clearly less.
+const CLEARLY: u64 = 50;
 
 impl Match {
     /// What the match says about which image was altered.
@@ -80,13 +82,16 @@ impl Match {
     }
 }
 
-/// Notes in `candidates` what their matches, by position, say about them: whether they were altered, and how well they
-/// agree with all the others.
+/// Notes in `candidates` what their matches, by position, say about them: whether they were altered, and how well all files
+/// agree with them.
 pub fn mark<'a>(
     candidates: &mut [Candidate],
     matches: impl Iterator<Item = (usize, usize, &'a Match)> + Clone,
 ) {
     let mut whole = vec![0u32; candidates.len()];
+    for candidate in candidates.iter_mut() {
+        candidate.agreement = 1000 * candidate.copies;
+    }
     for (a, b, found) in matches.clone() {
         if found.class > MatchClass::Edited {
             whole[a] += 1;
@@ -95,11 +100,20 @@ pub fn mark<'a>(
         if found.class >= MatchClass::Edited {
             // Whole numbers add up to the same in any order.
             let closeness = (found.similarity.get().max(0.0) * 1000.0).round() as u64;
-            candidates[a].agreement += closeness;
-            candidates[b].agreement += closeness;
+            candidates[a].agreement += closeness * (1 + candidates[b].copies);
+            candidates[b].agreement += closeness * (1 + candidates[a].copies);
         }
     }
     for (a, b, found) in matches {
+        if found.class > MatchClass::Edited {
+            // What recompression changes says nothing; a turn, a mirror or another tone is more.
+            let clearly_less = |x: usize, y: usize| {
+                candidates[x].agreement * CLEARLY < candidates[y].agreement * (CLEARLY - 1)
+            };
+            let (less_a, less_b) = (clearly_less(a, b), clearly_less(b, a));
+            candidates[a].turned |= less_a;
+            candidates[b].turned |= less_b;
+        }
         let altered = match found.clue() {
             Clue::Alike => None,
             Clue::First => Some(a),
@@ -269,5 +283,17 @@ mod tests {
             [false, false, true]
         );
         assert_eq!(images[0].agreement, 1800);
+        // A second file of the original's pixels: it agrees with the original best.
+        images
+            .iter_mut()
+            .for_each(|image| *image = candidate(&image.name));
+        images[0].copies = 1;
+        mark(&mut images, pairs.into_iter());
+        assert_eq!(images[0].agreement, 2800);
+        assert_eq!(
+            images.iter().map(|i| i.turned).collect::<Vec<_>>(),
+            [false, true, false],
+            "the small one agrees less than the original of two files"
+        );
     }
 }

@@ -23,8 +23,13 @@ pub struct Candidate {
     pub lossy: bool,
     /// Its matches say that it was altered: cropped, bordered, written on. See [`originality`](super::originality).
     pub altered: bool,
-    /// How well its matches agree with it, summed up: most of the image that the others were made from.
+    /// Files with its very pixels, itself not counted.
+    pub copies: u64,
+    /// How well all files that match agree with it, summed up: most of the image that the others were made from. In
+    /// thousandths.
     pub agreement: u64,
+    /// An image that shows the same frame agrees clearly better with the others: this one was turned, toned or mirrored.
+    pub turned: bool,
 }
 
 /// One preference between two images.
@@ -32,7 +37,7 @@ pub struct Candidate {
 pub enum Preference {
     /// Not cropped, bordered or written on, as far as its matches tell.
     Unedited,
-    /// With the data of a camera, then the one that agrees best with all the others.
+    /// With the data of a camera, then not turned, toned or mirrored, as far as its matches tell.
     Original,
     /// More pixels.
     LargestResolution,
@@ -84,7 +89,7 @@ impl Preference {
     fn compare(self, a: &Candidate, b: &Candidate) -> Ordering {
         match self {
             Self::Unedited => a.altered.cmp(&b.altered),
-            Self::Original => b.camera.cmp(&a.camera).then(b.agreement.cmp(&a.agreement)),
+            Self::Original => b.camera.cmp(&a.camera).then(a.turned.cmp(&b.turned)),
             Self::LargestResolution => b.pixels.cmp(&a.pixels),
             Self::LargestFile => b.size.cmp(&a.size),
             Self::SmallestFile => a.size.cmp(&b.size),
@@ -212,16 +217,14 @@ mod tests {
             ..candidate("edited", 150, 9, 1)
         };
         let turned = Candidate {
-            agreement: 700,
+            turned: true,
             ..candidate("turned", 100, 9, 1)
         };
-        let original = Candidate {
-            agreement: 900,
-            ..original
-        };
+        let compressed = candidate("compressed", 100, 3, 1);
         let policy = KeepPolicy::default();
         assert_eq!(policy.compare(&original, &written_on), Ordering::Less);
         assert_eq!(policy.compare(&original, &turned), Ordering::Less);
+        assert_eq!(policy.compare(&original, &compressed), Ordering::Less);
         let photograph = Candidate {
             camera: true,
             ..turned

@@ -67,7 +67,10 @@ impl<'a> Sorted<'a> {
                 });
                 PixelClass {
                     content: sorted.content(images[0]),
-                    best: sorted.candidate(images[0]),
+                    best: dedup::Candidate {
+                        copies: images.len() as u64 - 1,
+                        ..sorted.candidate(images[0])
+                    },
                     images,
                 }
             })
