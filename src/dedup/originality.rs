@@ -90,6 +90,7 @@ pub fn mark<'a>(
 ) {
     let mut whole = vec![0u32; candidates.len()];
     for candidate in candidates.iter_mut() {
+        // Pixels survive only in copies that lose nothing: such files were made from this one or are this one.
         candidate.agreement = 1000 * candidate.copies;
     }
     for (a, b, found) in matches.clone() {
@@ -100,8 +101,8 @@ pub fn mark<'a>(
         if found.class >= MatchClass::Edited {
             // Whole numbers add up to the same in any order.
             let closeness = (found.similarity.get().max(0.0) * 1000.0).round() as u64;
-            candidates[a].agreement += closeness * (1 + candidates[b].copies);
-            candidates[b].agreement += closeness * (1 + candidates[a].copies);
+            candidates[a].agreement += closeness;
+            candidates[b].agreement += closeness;
         }
     }
     for (a, b, found) in matches {

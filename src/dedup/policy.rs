@@ -25,8 +25,8 @@ pub struct Candidate {
     pub altered: bool,
     /// Files with its very pixels, itself not counted.
     pub copies: u64,
-    /// How well all files that match agree with it, summed up: most of the image that the others were made from. In
-    /// thousandths.
+    /// How well its matches and its copies agree with it, summed up in thousandths: most of the image that the others were
+    /// made from.
     pub agreement: u64,
     /// An image that shows the same frame agrees clearly better with the others: this one was turned, toned or mirrored.
     pub turned: bool,
