@@ -9,6 +9,8 @@
 //! matches back, are left out, and so is retrieval. OUT.tsv takes what was measured, for
 //! `models/calibrate_verification.py`. Times are CPU time of one thread.
 
+#![allow(clippy::print_stdout, reason = "a report for people")]
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
