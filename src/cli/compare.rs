@@ -16,7 +16,7 @@ use crate::dedup::{Calibration, Cascade, Gate, Match};
 use crate::engine::network;
 use crate::types::MatchClass;
 use crate::vision::sketch::{Overlay, png, side_by_side};
-use crate::vision::verify::{Features, close_up, traces, verify};
+use crate::vision::verify::{Features, close_up};
 use crate::vision::{self, Analyser, Analysis, DecodeLimits, RgbImage};
 
 /// Compare two images: class, probability, evidence, and the transform that leads from the first to the second
@@ -69,19 +69,14 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let (a, b) = (read(&args.a, &analyser)?, read(&args.b, &analyser)?);
     let cascade = Cascade::new(Calibration::default()).with_background(analyser.embedder().bank());
     let judge = |previews: Option<(&RgbImage, &RgbImage)>| {
-        let features = previews.map(|(x, y)| (Features::extract(x), Features::extract(y)));
-        let verification = features.as_ref().map(|(x, y)| verify(x, y));
-        let mut found = cascade.judge(
-            &a.fingerprint,
-            &a.pdq_variants,
-            &b.fingerprint,
-            verification.as_ref(),
-        )?;
-        if let (MatchClass::Edited, Some(transform), Some((x, y))) = (found.class, found.transform, &features)
-        {
-            found.evidence.traces = Some(traces(x, y, &transform, &found.evidence.changed));
+        let (print, variants, other) = (&a.fingerprint, &a.pdq_variants, &b.fingerprint);
+        match previews {
+            Some((x, y)) => {
+                let (x, y) = (Features::extract(x), Features::extract(y));
+                cascade.judge_features(print, variants, other, [&x, &y])
+            }
+            None => cascade.judge(print, variants, other, None),
         }
-        Some(found)
     };
     let mut found = judge(
         cascade
@@ -89,10 +84,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             .then_some((&a.preview, &b.preview)),
     );
     let pixels = |path: &Path| anyhow::Ok(vision::decode(&fs::read(path)?, &limits)?.pixels);
-    if found
-        .as_ref()
-        .is_some_and(|m| m.evidence.held_back == Some(Gate::TooSmall))
-    {
+    if found.as_ref().is_some_and(Match::wants_close_up) {
         found = judge(Some((&close_up(&pixels(&args.a)?), &close_up(&pixels(&args.b)?))));
     }
     if let Some(path) = &args.image {

@@ -100,6 +100,12 @@ impl Gate {
 }
 
 impl Match {
+    /// Whether thumbnails were too small to decide, so that the files themselves should be compared.
+    #[must_use]
+    pub fn wants_close_up(&self) -> bool {
+        self.evidence.held_back == Some(Gate::TooSmall)
+    }
+
     /// The same match with the images in the other order. Changed regions stay where they were seen, in the image
     /// that used to be first, carried over by the transform and cut at its frame.
     #[must_use]

@@ -12,6 +12,7 @@ mod error;
 mod exif;
 pub mod fingerprint;
 pub mod network;
+mod polygon;
 mod resize;
 pub mod sketch;
 pub mod thumbnail;

@@ -4,6 +4,7 @@
 use image::{ImageEncoder as _, Rgb, RgbImage};
 
 use super::VisionError;
+use super::polygon::{Point, clip};
 use crate::types::{Region, Transform};
 
 /// Longest side of either image in the drawing, in pixels.
@@ -16,8 +17,8 @@ const CHANGED: Rgb<u8> = Rgb([255, 45, 45]);
 const HALO: Rgb<u8> = Rgb([0, 0, 0]);
 /// Between the lines of a hatching, in pixels.
 const HATCHING: i64 = 12;
-
-type Point = [f64; 2];
+/// The whole image, in relative units.
+const UNIT: Point = [1.0, 1.0];
 
 /// What is known about how two images lie on each other.
 #[derive(Debug, Clone, Copy)]
@@ -45,13 +46,16 @@ pub fn side_by_side(a: &RgbImage, b: &RgbImage, overlay: Option<Overlay<'_>>) ->
         let (x, y) = (f64::from(region.x), f64::from(region.y));
         let (w, h) = (f64::from(region.width), f64::from(region.height));
         let box_a = [[x, y], [x + w, y], [x + w, y + h], [x, y + h]];
-        left.mark_changed(&mut canvas, &clipped(&box_a));
-        right.mark_changed(&mut canvas, &clipped(&box_a.map(|p| overlay.transform.apply(p))));
+        left.mark_changed(&mut canvas, &clip(&box_a, UNIT));
+        right.mark_changed(
+            &mut canvas,
+            &clip(&box_a.map(|p| overlay.transform.apply(p)), UNIT),
+        );
     }
-    left.outline(&mut canvas, &clipped(&square.map(|p| back.apply(p))), SHARED);
+    left.outline(&mut canvas, &clip(&square.map(|p| back.apply(p)), UNIT), SHARED);
     right.outline(
         &mut canvas,
-        &clipped(&square.map(|p| overlay.transform.apply(p))),
+        &clip(&square.map(|p| overlay.transform.apply(p)), UNIT),
         SHARED,
     );
     canvas
@@ -136,28 +140,6 @@ impl Frame {
         }
         self.outline(canvas, polygon, CHANGED);
     }
-}
-
-/// The part of a polygon that lies in the unit square (Sutherland–Hodgman).
-fn clipped(polygon: &[Point]) -> Vec<Point> {
-    let mut polygon = polygon.to_vec();
-    for (axis, limit, sign) in [(0, 0.0, -1.0), (0, 1.0, 1.0), (1, 0.0, -1.0), (1, 1.0, 1.0)] {
-        let excess = |p: &Point| (p[axis] - limit) * sign;
-        let mut cut = Vec::with_capacity(polygon.len() + 1);
-        for (i, p) in polygon.iter().enumerate() {
-            let q = &polygon[(i + 1) % polygon.len()];
-            let (ep, eq) = (excess(p), excess(q));
-            if ep <= 0.0 {
-                cut.push(*p);
-            }
-            if (ep <= 0.0) != (eq <= 0.0) {
-                let t = ep / (ep - eq);
-                cut.push([p[0] + t * (q[0] - p[0]), p[1] + t * (q[1] - p[1])]);
-            }
-        }
-        polygon = cut;
-    }
-    polygon
 }
 
 /// Whether a point lies in a convex polygon, whichever way round its corners go.

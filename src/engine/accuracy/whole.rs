@@ -11,7 +11,7 @@ use super::making::Maker;
 use super::plan::Query;
 use super::scores::{Answer, Reference, Scores, top};
 use super::{CascadeOptions, Edit, Estimate, Group};
-use crate::dedup::{Cascade, Gate, Match};
+use crate::dedup::{Cascade, Match};
 use crate::engine::search::{NEAREST, WAVE};
 use crate::types::{MatchClass, Similarity};
 use crate::vision::Analysis;
@@ -226,9 +226,7 @@ impl<'a> Whole<'a> {
                 .judge(&query.fingerprint, &query.pdq_variants, print, Some(verification))
         };
         let found = judge(&verification);
-        if found
-            .as_ref()
-            .is_some_and(|m| m.evidence.held_back == Some(Gate::TooSmall))
+        if found.as_ref().is_some_and(Match::wants_close_up)
             && let Some(mine) = self.maker.close_up(file)
             && let Some(other) = self.maker.reference_close_up(reference.number)
         {

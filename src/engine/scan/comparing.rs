@@ -14,10 +14,10 @@ use super::intake::Known;
 use super::{Phase, Progress, ScanError};
 use crate::dedup::groups::Apart;
 use crate::dedup::retrieval::{Candidates, Limits, PdqSet, pdq_join};
-use crate::dedup::{self, Cascade, Edge, Gate, Match, originality};
+use crate::dedup::{self, Cascade, Edge, Match, originality};
 use crate::types::{Embedding, MatchClass, Similarity};
 use crate::vector::join;
-use crate::vision::verify::{Features, close_up, traces, verify};
+use crate::vision::verify::{Features, close_up};
 use crate::vision::{DecodeLimits, decode, thumbnail};
 
 /// Nearest images of each that are verified, by either measure, if they are similar at all.
@@ -191,8 +191,7 @@ impl<'a> Comparer<'a> {
         }
         self.verified.fetch_add(1, Ordering::Relaxed);
         let found = self.judge_by(a, b, &*self.features(a)?, &*self.features(b)?);
-        let is_too_small = |m: &Match| m.evidence.held_back == Some(Gate::TooSmall);
-        if found.as_ref().is_some_and(is_too_small)
+        if found.as_ref().is_some_and(Match::wants_close_up)
             && let (Some(x), Some(y)) = (self.closer(a), self.closer(b))
         {
             // A thumbnail cannot tell a 3 from an 8: the files can.
@@ -203,19 +202,12 @@ impl<'a> Comparer<'a> {
 
     fn judge_by(&self, a: u32, b: u32, features_a: &Features, features_b: &Features) -> Option<Match> {
         let (x, y) = (self.contents[a as usize].known, self.contents[b as usize].known);
-        let verification = verify(features_a, features_b);
-        let mut found =
-            self.cascade
-                .judge(&x.fingerprint, &x.variants, &y.fingerprint, Some(&verification))?;
-        if let Some(transform) = found.transform.filter(|_| found.class == MatchClass::Edited) {
-            found.evidence.traces = Some(traces(
-                features_a,
-                features_b,
-                &transform,
-                &found.evidence.changed,
-            ));
-        }
-        Some(found)
+        self.cascade.judge_features(
+            &x.fingerprint,
+            &x.variants,
+            &y.fingerprint,
+            [features_a, features_b],
+        )
     }
 
     /// Features of the file itself; `None` when it cannot be read again.

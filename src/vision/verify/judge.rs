@@ -5,6 +5,7 @@ use super::plane::Plane;
 use super::tiles::{Freedom, Grid, Tile, measure, refine};
 use super::{Alignment, Features, Verification, frame, pairing};
 use crate::types::{Region, Transform};
+use crate::vision::polygon::clip;
 
 /// Side of a tile in pixels of the finest plane compared.
 const TILE: usize = 16;
@@ -436,29 +437,8 @@ fn overlap(map: &Affine, a: &Features, b: &Features) -> (f32, f32) {
     };
     let (wa, ha) = (f64::from(a.width), f64::from(a.height));
     let (wb, hb) = (f64::from(b.width), f64::from(b.height));
-    let mut polygon: Vec<[f64; 2]> = [[0.0, 0.0], [wb, 0.0], [wb, hb], [0.0, hb]]
-        .map(|p| back.apply(p))
-        .to_vec();
-    // Sutherland–Hodgman against the four edges of A: inside where axis·sign ≤ limit·sign.
-    for (axis, limit, sign) in [(0, 0.0, -1.0), (0, wa, 1.0), (1, 0.0, -1.0), (1, ha, 1.0)] {
-        let excess = |p: &[f64; 2]| (p[axis] - limit) * sign;
-        let mut cut = Vec::with_capacity(polygon.len() + 2);
-        for (i, p) in polygon.iter().enumerate() {
-            let q = &polygon[(i + 1) % polygon.len()];
-            let (ep, eq) = (excess(p), excess(q));
-            if ep <= 0.0 {
-                cut.push(*p);
-            }
-            if (ep <= 0.0) != (eq <= 0.0) {
-                let t = ep / (ep - eq);
-                cut.push([p[0] + t * (q[0] - p[0]), p[1] + t * (q[1] - p[1])]);
-            }
-        }
-        polygon = cut;
-        if polygon.is_empty() {
-            return (0.0, 0.0);
-        }
-    }
+    let shown = [[0.0, 0.0], [wb, 0.0], [wb, hb], [0.0, hb]].map(|p| back.apply(p));
+    let polygon = clip(&shown, [wa, ha]);
     let area = polygon
         .iter()
         .zip(polygon.iter().cycle().skip(1))
