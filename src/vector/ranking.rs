@@ -13,9 +13,15 @@ pub(super) struct Best {
 
 impl Best {
     pub(super) fn new(k: usize) -> Self {
+        Self::reusing(k, Vec::with_capacity(k.min(1024)))
+    }
+
+    /// Keeps hits in the memory of a vector, which [`Self::into_sorted`] gives back; what it holds is forgotten.
+    pub(super) fn reusing(k: usize, mut memory: Vec<Hit>) -> Self {
+        memory.clear();
         Self {
             k,
-            heap: BinaryHeap::with_capacity(k.min(1024)),
+            heap: memory.into(),
         }
     }
 

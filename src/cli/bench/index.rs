@@ -228,15 +228,11 @@ pub(super) fn search_all(
     k: usize,
     params: SearchParams,
 ) -> Vec<Vec<Hit>> {
-    let search = |query: &Embedding| {
-        let mut hits = Vec::with_capacity(k);
-        // The dimension was checked before; a query of another one finds nothing.
-        let _ = index.search_into(query, k, params, None, &mut hits);
-        hits
+    let mut answers = vec![Vec::with_capacity(k); queries.len()];
+    // The dimension was checked before; a query of another one finds nothing.
+    let _ = match pool.current_num_threads() {
+        1 => index.search_each(queries, k, params, None, &mut answers),
+        _ => pool.install(|| index.search_batch(queries, k, params, None, &mut answers)),
     };
-    if pool.current_num_threads() == 1 {
-        queries.iter().map(search).collect()
-    } else {
-        pool.install(|| queries.par_iter().map(search).collect())
-    }
+    answers
 }

@@ -4,10 +4,10 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::super::distance::Kernels;
-use super::beam::Codes;
 use super::collapse::{Collapsed, collapse};
 use super::format::{Shape, write};
 use super::graph::{self, Graph};
+use super::walk::Codes;
 use super::{BuildParams, FrozenError};
 use crate::types::Embedding;
 

@@ -10,8 +10,8 @@ use rayon::prelude::*;
 
 use super::super::distance::Kernels;
 use super::super::quantise::{code_len, encode, step_of};
-use super::beam::Codes;
 use super::crowd;
+use super::walk::Codes;
 use crate::types::Embedding;
 
 /// The distinct codes and what stands behind them, in order of first appearance.

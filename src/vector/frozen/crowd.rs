@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::beam::Codes;
+use super::walk::Codes;
 use crate::vector::quantise::as_query;
 
 /// Members are at most this far from the vector whose code stands for the crowd: a cosine of .989.

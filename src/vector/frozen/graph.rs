@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::super::distance::prefetch;
 use super::super::quantise::as_query;
 use super::BuildParams;
-use super::beam::{self, Codes, Links, Scratch, descend, search, with_scratch};
+use super::walk::{self, Codes, Layers, Links, Walk, with_walks};
 
 /// Every layer has this share of the nodes of the layer below.
 const LAYER_SHARE: usize = 8;
@@ -47,8 +47,8 @@ impl Layer {
     }
 
     /// The layer while the graph is built: positions are nodes.
-    fn searched(&self) -> beam::Layer<'_> {
-        beam::Layer {
+    fn searched(&self) -> walk::Layer<'_> {
+        walk::Layer {
             links: self.links(),
             members: None,
         }
@@ -197,11 +197,11 @@ impl<'a> Builder<'a> {
         while start < nodes {
             let end = (start + start.clamp(1, most)).min(nodes);
             let batch = number(start)..number(end);
-            let searched: Vec<beam::Layer<'_>> = above.iter().chain([&*layer]).map(Layer::searched).collect();
+            let layers = Layers::new(self.codes, above.iter().map(Layer::searched), layer.searched());
             let chosen: Vec<Vec<u32>> = batch
                 .clone()
                 .into_par_iter()
-                .map(|node| with_scratch(|scratch| self.neighbours(&searched, node, scratch)))
+                .map(|node| with_walks(|[walk, ..]| self.neighbours(&layers, layer.degree, node, walk)))
                 .collect();
             batch
                 .clone()
@@ -212,20 +212,17 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Finds a node's neighbours in the last of `layers`, which does not have it yet.
-    fn neighbours(&self, layers: &[beam::Layer<'_>], node: u32, scratch: &mut Scratch) -> Vec<u32> {
-        let mut query = std::mem::take(&mut scratch.query.code);
-        query.resize(self.codes.len, 0);
-        as_query(self.codes.code(node), &mut query);
-        descend(self.codes, layers, &query, self.width, scratch, |_, _| ());
-        scratch.query.code = query;
-        let mut candidates: Vec<Candidate> = scratch
+    /// Finds at most `degree` neighbours of a node in the lowest of `layers`, which does not have it yet.
+    fn neighbours(&self, layers: &Layers<'_>, degree: usize, node: u32, walk: &mut Walk) -> Vec<u32> {
+        walk.query.code.resize(self.codes.len, 0);
+        as_query(self.codes.code(node), &mut walk.query.code);
+        walk.run(layers, self.width, |_, _| ());
+        let mut candidates: Vec<Candidate> = walk
             .beam
             .iter()
             .filter(|&(_, other)| other != node)
             .map(|(product, other)| (self.distance(node, other, product), other))
             .collect();
-        let degree = layers.last().map_or(0, |layer| layer.links.degree);
         self.choose(node, &mut candidates, degree)
     }
 
@@ -320,21 +317,13 @@ impl<'a> Builder<'a> {
     /// Adds a link to a node that cannot be reached, from the closest reachable node that has room for one; where
     /// none has, the closest one's last link moves to the new node, so that nothing is cut off.
     fn attach(&self, layer: &mut Layer, node: u32) {
-        let mut query = vec![0; self.codes.len];
-        as_query(self.codes.code(node), &mut query);
         // The search starts at node 0, so it meets reachable nodes only.
-        let close: Vec<u32> = with_scratch(|scratch| {
-            scratch.entries.clear();
-            scratch.entries.push(0);
-            search(
-                self.codes,
-                layer.searched(),
-                &query,
-                self.width,
-                scratch,
-                |_, _| (),
-            );
-            scratch.beam.iter().map(|(_, other)| other).collect()
+        let close: Vec<u32> = with_walks(|[walk, ..]| {
+            walk.query.code.resize(self.codes.len, 0);
+            as_query(self.codes.code(node), &mut walk.query.code);
+            let alone = Layers::new(self.codes, std::iter::empty(), layer.searched());
+            walk.run(&alone, self.width, |_, _| ());
+            walk.beam.iter().map(|(_, other)| other).collect()
         });
         if let Some(&with_room) = close
             .iter()

@@ -31,22 +31,26 @@ mod crowd;
 mod format;
 mod graph;
 mod map;
+mod range;
 mod search;
 mod spread;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use bytes::Bytes;
 use half::f16;
+use rayon::prelude::*;
 
 use super::distance::Kernels;
 use super::{Hit, MAX_ROWS, RowFilter, VectorError, VectorIndex};
 use crate::error::ErrorKind;
 use crate::types::{Embedding, Similarity};
-use beam::{Codes, Links};
 use format::{Block, Section};
 pub use map::{MapOptions, map};
+use search::Wanted;
 use spread::Spreads;
+use walk::{Codes, Layer, Layers, Links};
 
 /// How the graph is built.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -254,9 +258,62 @@ impl FrozenIndex {
         filter: Option<RowFilter<'_>>,
         hits: &mut Vec<Hit>,
     ) -> Result<(), VectorError> {
-        VectorError::check_dim(self.dim(), query)?;
-        self.view().search(query, k, params, filter, hits);
+        self.search_each(
+            std::slice::from_ref(query),
+            k,
+            params,
+            filter,
+            std::slice::from_mut(hits),
+        )
+    }
+
+    /// [`Self::search_into`] for several queries on this thread, which take turns: while one waits for memory, another
+    /// computes. `answers[i]` belongs to `queries[i]`.
+    ///
+    /// # Errors
+    /// [`VectorError::WrongDimension`]; nothing was searched then.
+    ///
+    /// # Panics
+    /// When there are not as many answers as queries.
+    pub fn search_each(
+        &self,
+        queries: &[Embedding],
+        k: usize,
+        params: SearchParams,
+        filter: Option<RowFilter<'_>>,
+        answers: &mut [Vec<Hit>],
+    ) -> Result<(), VectorError> {
+        assert_eq!(queries.len(), answers.len(), "an answer for each query");
+        queries
+            .iter()
+            .try_for_each(|query| VectorError::check_dim(self.dim(), query))?;
+        self.view()
+            .search(queries, answers, &Wanted { k, params, filter });
         Ok(())
+    }
+
+    /// [`Self::search_each`] on all threads of the current rayon pool.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn search_batch(
+        &self,
+        queries: &[Embedding],
+        k: usize,
+        params: SearchParams,
+        filter: Option<RowFilter<'_>>,
+        answers: &mut [Vec<Hit>],
+    ) -> Result<(), VectorError> {
+        /// Queries of one task: enough that starting and ending it costs nothing.
+        const TASK: usize = 64;
+        assert_eq!(queries.len(), answers.len(), "an answer for each query");
+        queries
+            .par_chunks(TASK)
+            .zip(answers.par_chunks_mut(TASK))
+            .try_for_each(|(queries, answers)| self.search_each(queries, k, params, filter, answers))
     }
 
     fn view(&self) -> View<'_> {
@@ -350,7 +407,33 @@ struct View<'a> {
     spreads: &'a Spreads,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    fn kernels(&self) -> Kernels {
+        self.codes.kernels
+    }
+
+    /// The layers of the graph. Upper layers share one list of nodes: positions there are places in that list.
+    fn layers(&self) -> Layers<'a> {
+        let mut rest = self.upper_links;
+        let mut upper = [Links {
+            targets: &[],
+            degree: self.upper_degree,
+        }; format::MAX_LEVELS];
+        // The block has them lowest first, a search wants them highest first.
+        for (links, &size) in upper.iter_mut().zip(self.levels) {
+            (links.targets, rest) = rest.split_at(size * self.upper_degree);
+        }
+        let layer = |links, members| Layer { links, members };
+        Layers::new(
+            self.codes,
+            upper[..self.levels.len()]
+                .iter()
+                .rev()
+                .map(|&links| layer(links, Some(self.members))),
+            layer(self.base, None),
+        )
+    }
+
     /// Checks that every number that is used as a position is one, so that no search can run out of bounds.
     fn check(&self) -> Result<(), FrozenError> {
         let expect = |good: bool, what: &'static str| {

@@ -7,7 +7,7 @@ use crate::types::{Embedding, Similarity};
 use crate::vector::distance::Kernels;
 use crate::vector::flat::FlatIndex;
 use crate::vector::tests::{Numbers, clustered_embeddings, random_embeddings};
-use crate::vector::{Hit, RowId, VectorError, VectorIndex};
+use crate::vector::{Hit, RowFilter, RowId, VectorError, VectorIndex};
 
 fn block_of(rows: &[Embedding]) -> Vec<u8> {
     FrozenIndex::build(rows[0].dim(), rows, &BuildParams::default()).expect("vectors of one dimension")
@@ -192,6 +192,57 @@ fn a_range_finds_all_neighbours() {
     }
     assert!(wanted > 5000, "the set has neighbours: {wanted}");
     assert!(found as f64 >= 0.98 * wanted as f64, "{found} of {wanted}");
+}
+
+#[test]
+fn searches_that_take_turns_find_what_each_finds_alone() {
+    let vectors = clustered_embeddings(3050, 40, 100, 0.7, 13);
+    let (rows, queries) = vectors.split_at(3000);
+    let index = index_of(rows);
+    let params = SearchParams::default();
+    // Most searches have to be widened, at different times.
+    let some = |row: RowId| row.is_multiple_of(37);
+    for filter in [None, Some(&some as RowFilter<'_>)] {
+        let alone: Vec<Vec<Hit>> = queries
+            .iter()
+            .map(|query| index.search(query, 7, filter).expect("the right dimension"))
+            .collect();
+        for count in [0, 1, 3, 4, 5, 50] {
+            let mut answers = vec![alone[0].clone(); count];
+            index
+                .search_each(&queries[..count], 7, params, filter, &mut answers)
+                .expect("the right dimension");
+            assert_eq!(answers, alone[..count]);
+            let mut answers = vec![Vec::new(); count];
+            index
+                .search_batch(&queries[..count], 7, params, filter, &mut answers)
+                .expect("the right dimension");
+            assert_eq!(answers, alone[..count]);
+        }
+    }
+    let wrong = [queries[0].clone(), random_embeddings(1, 39, 1).remove(0)];
+    let refused = index.search_each(&wrong, 7, params, None, &mut [vec![], vec![]]);
+    assert_eq!(
+        refused,
+        Err(VectorError::WrongDimension {
+            expected: 40,
+            got: 39
+        })
+    );
+}
+
+#[test]
+fn the_memory_of_an_answer_is_reused() {
+    let rows = random_embeddings(500, 24, 14);
+    let index = index_of(&rows);
+    let mut hits = Vec::with_capacity(10);
+    let memory = hits.as_ptr();
+    for query in &rows[..20] {
+        index
+            .search_into(query, 10, SearchParams::default(), None, &mut hits)
+            .expect("the right dimension");
+        assert_eq!((hits.len(), hits.as_ptr(), hits.capacity()), (10, memory, 10));
+    }
 }
 
 #[test]
