@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! {"op":"build","base":PATH.npy,"n":N,"threads":T,"M":16,"efc":200}  → {"ok":true,"build_s":S,"build_cpu":S,"pid":PID}
+//! {"op":"open","path":PATH}                                             → {"ok":true,"open_s":S,"open_cpu":S,"pid":PID}
 //! {"op":"search","query":PATH.npy,"k":K,"ef":EF,"threads":T,"out":PATH} → {"ok":true,"s":S,"cpu_s":S}
 //! ```
 //!
-//! `out` receives the rows found as raw little-endian i32, `queries × k`, −1 where there are fewer than `k`. A request
-//! that fails is answered `{"ok":false,"error":TEXT}`, and the process goes on.
+//! `build` keeps the index in a file when `"save":PATH` is given, and `open` maps such a file. Both also answer `rows`,
+//! `nodes`, `repaired`, `resident_bytes` and `original_bytes` of the index. `out` receives the rows found as raw
+//! little-endian i32, `queries × k`, −1 where there are fewer than `k`. A request that fails is answered
+//! `{"ok":false,"error":TEXT}`, and the process goes on.
 
+use std::fs::File;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
@@ -18,7 +22,7 @@ use serde_json::{Value, json};
 use super::index::{pool, search_all, timed};
 use super::npy;
 use crate::vector::VectorIndex as _;
-use crate::vector::frozen::{BuildParams, FrozenIndex, SearchParams};
+use crate::vector::frozen::{BuildParams, FrozenIndex, MapOptions, SearchParams, map};
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
@@ -32,6 +36,11 @@ enum Request {
         #[serde(rename = "M")]
         links: Option<usize>,
         efc: Option<usize>,
+        /// File to keep the index in.
+        save: Option<PathBuf>,
+    },
+    Open {
+        path: PathBuf,
     },
     Search {
         query: PathBuf,
@@ -76,6 +85,7 @@ fn answer(line: &str, index: &mut Option<FrozenIndex>) -> anyhow::Result<Value> 
             threads,
             links,
             efc,
+            save,
         } => {
             let rows = npy::read(&base, n.unwrap_or(usize::MAX))?;
             let dim = rows.first().context("the base is empty")?.dim();
@@ -87,12 +97,30 @@ fn answer(line: &str, index: &mut Option<FrozenIndex>) -> anyhow::Result<Value> 
             };
             let pool = pool(threads)?;
             *index = None;
-            let (built, build_s, build_cpu) = timed(|| {
-                let block = pool.install(|| FrozenIndex::build(dim, &rows, &params))?;
-                FrozenIndex::open(block.into())
+            let (built, build_s, build_cpu) =
+                timed(|| pool.install(|| FrozenIndex::build(dim, &rows, &params)));
+            let block = built?;
+            if let Some(path) = save {
+                std::fs::write(&path, &block).with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            let built = index.insert(FrozenIndex::open(block.into())?);
+            Ok(described(
+                built,
+                json!({"build_s": build_s, "build_cpu": build_cpu}),
+            ))
+        }
+        Request::Open { path } => {
+            *index = None;
+            let options = MapOptions {
+                prefault: true,
+                random: false,
+            };
+            let (opened, open_s, open_cpu) = timed(|| -> anyhow::Result<_> {
+                let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+                Ok(FrozenIndex::open(map(&file, options)?)?)
             });
-            *index = Some(built?);
-            Ok(json!({"ok": true, "build_s": build_s, "build_cpu": build_cpu, "pid": std::process::id()}))
+            let opened = index.insert(opened?);
+            Ok(described(opened, json!({"open_s": open_s, "open_cpu": open_cpu})))
         }
         Request::Search {
             query,
@@ -125,6 +153,19 @@ fn answer(line: &str, index: &mut Option<FrozenIndex>) -> anyhow::Result<Value> 
     }
 }
 
+/// The answer of what made an index: `times` and the sizes of the index.
+fn described(index: &FrozenIndex, mut times: Value) -> Value {
+    let stats = index.stats();
+    times["ok"] = json!(true);
+    times["pid"] = json!(std::process::id());
+    times["rows"] = json!(stats.rows);
+    times["nodes"] = json!(stats.nodes);
+    times["repaired"] = json!(stats.repaired);
+    times["resident_bytes"] = json!(stats.resident_bytes);
+    times["original_bytes"] = json!(stats.original_bytes);
+    times
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,9 +189,9 @@ mod tests {
             .collect();
         std::fs::write(path("base.npy"), file).expect("a file");
         let search = json!({"op": "search", "query": path("base.npy"), "k": 4, "ef": 10, "threads": 1, "out": path("out")});
-        let build =
-            json!({"op": "build", "base": path("base.npy"), "n": 3, "threads": 2, "M": 16, "efc": 200});
-        let input = format!("{search}\n{{\"op\":\"dance\"}}\n{build}\n{search}\n");
+        let build = json!({"op": "build", "base": path("base.npy"), "n": 3, "threads": 2, "M": 16, "efc": 200, "save": path("kept")});
+        let open = json!({"op": "open", "path": path("kept")});
+        let input = format!("{search}\n{{\"op\":\"dance\"}}\n{build}\n{open}\n{search}\n");
         let mut output = Vec::new();
         serve(input.as_bytes(), &mut output).expect("a folder to write to");
         let answers: Vec<Value> = String::from_utf8(output)
@@ -161,11 +202,12 @@ mod tests {
         let ok: Vec<_> = answers.iter().map(|answer| answer["ok"].as_bool()).collect();
         assert_eq!(
             ok,
-            [Some(false), Some(false), Some(true), Some(true)],
+            [Some(false), Some(false), Some(true), Some(true), Some(true)],
             "{answers:?}"
         );
         assert_eq!(answers[2]["pid"].as_u64(), Some(u64::from(std::process::id())));
-        assert!(answers[3]["s"].is_number() && answers[3]["cpu_s"].is_number());
+        assert!(answers[3]["open_s"].is_number() && answers[3]["rows"] == 3);
+        assert!(answers[4]["s"].is_number() && answers[4]["cpu_s"].is_number());
         let out: Vec<i32> = std::fs::read(path("out"))
             .expect("the answers")
             .as_chunks()
