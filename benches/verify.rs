@@ -1,9 +1,9 @@
 //! What verification costs and what it finds, on photographs of one's own:
 //!
-//! `cargo bench --bench verify -- FOLDER [EVERY] [OUT.tsv]`
+//! `cargo bench --bench verify -- FOLDER [EVERY] [OUT.tsv] [OTHERS]`
 //!
 //! Every EVERYth image of FOLDER (8th by default) is attacked in all families, at one of three strengths, and verified against itself, and all
-//! images are verified against the 20 that follow them in the order of names. The images are seen as in a scan, through
+//! images are verified against the OTHERS (20 by default) that follow them in the order of names. The images are seen as in a scan, through
 //! their thumbnails. Printed per family: attacked copies whose warp is accepted, with the interval of Wilson at 95 %;
 //! for the others, how many are accepted, which they should not be. The rules for text and for bursts, which only hold
 //! matches back, are left out, and so is retrieval. OUT.tsv takes what was measured, for
@@ -24,7 +24,7 @@ use doppel::vision::verify::{Features, Verification, verify};
 use doppel::vision::{DecodeLimits, RgbImage, decode, thumbnail};
 use rayon::prelude::*;
 
-/// Images that follow, which each is compared with.
+/// Images that follow, which each is compared with, if nothing else is asked for.
 const OTHERS: usize = 20;
 /// Agreement below which the cascade accepts no warp.
 const LEAST_AGREEMENT: f32 = 0.35;
@@ -42,10 +42,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Cargo adds `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let Some(folder) = arguments.first() else {
-        println!("usage: cargo bench --bench verify -- FOLDER [EVERY] [OUT.tsv]");
+        println!("usage: cargo bench --bench verify -- FOLDER [EVERY] [OUT.tsv] [OTHERS]");
         return Ok(());
     };
     let every: usize = arguments.get(1).map_or(Ok(8), |a| a.parse())?;
+    let others: usize = arguments.get(3).map_or(Ok(OTHERS), |a| a.parse())?;
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
@@ -64,7 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
     rows.par_extend((0..images.len()).into_par_iter().flat_map_iter(|i| {
         let (path, features, _) = &images[i];
-        images[i + 1..].iter().take(OTHERS).map(|(_, other, _)| {
+        images[i + 1..].iter().take(others).map(|(_, other, _)| {
             let (found, milliseconds) = timed(|| verify(features, other));
             Row {
                 kind: "different".into(),
@@ -150,6 +151,7 @@ fn is_accepted(found: &Verification, calibration: &Calibration) -> bool {
     !found.featureless
         && found.alignment.as_ref().is_some_and(|alignment| {
             alignment.agreement() >= LEAST_AGREEMENT
+                && !alignment.is_another_moment()
                 && calibration.verified(alignment) >= calibration.min_probability
         })
 }

@@ -10,6 +10,8 @@ pub struct Calibration {
     pub min_similarity: f32,
     /// Pairs within this PDQ distance, over the dihedral variants, are looked at.
     pub pdq_radius: u32,
+    /// Pairs that are copies with less than this probability, by their descriptors, are not verified by a scan.
+    pub min_promise: f32,
     /// PDQ hashes of a quality below this mean nothing, 0 to 100.
     pub min_pdq_quality: u8,
     /// Images whose shorter side is below this pass only by bytes or pixels.
@@ -34,6 +36,7 @@ impl Default for Calibration {
         Self {
             min_similarity: 0.45,
             pdq_radius: 62,
+            min_promise: 0.01,
             min_pdq_quality: 50,
             min_side: 32,
             min_probability: 0.8,
@@ -62,7 +65,7 @@ impl Calibration {
 
 /// What the model of a verified pair looks at: 1, the logarithm of the agreeing tiles, the agreement, the
 /// correlation of agreeing tiles, that of their fine detail, the displacement left (at most 2 pixels), the
-/// logarithm of the inliers, and the larger share of overlap.
+/// logarithm of the grain, and the 95th percentile of the displacement (at most 3 pixels).
 #[must_use]
 pub fn alignment_features(alignment: &Alignment) -> [f32; ALIGNMENT_FEATURES] {
     [
@@ -72,8 +75,8 @@ pub fn alignment_features(alignment: &Alignment) -> [f32; ALIGNMENT_FEATURES] {
         alignment.correlation,
         alignment.fine_correlation,
         alignment.displacement.min(2.0),
-        (1.0 + alignment.inliers as f32).ln(),
-        alignment.overlap_a.max(alignment.overlap_b),
+        alignment.grain.ln(),
+        alignment.displacement_high.min(3.0),
     ]
 }
 

@@ -6,9 +6,9 @@ mod tests;
 use std::sync::Arc;
 
 use super::calibration::Calibration;
-use super::normalisation::{Background, Retrieved};
+use super::normalisation::{Background, Nearness, Retrieved};
 use super::{Evidence, Gate, Match};
-use crate::types::{ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage, Transform};
+use crate::types::{Embedding, ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage, Transform};
 use crate::vision::Bank;
 use crate::vision::thumbnail::THUMBNAIL_SIDE;
 use crate::vision::verify::{Alignment, CLOSE_UP_SIDE, Features, Verification, traces, verify};
@@ -18,6 +18,15 @@ use crate::vision::verify::{Alignment, CLOSE_UP_SIDE, Features, Verification, tr
 pub struct Cascade {
     calibration: Calibration,
     background: Option<Arc<Background>>,
+}
+
+/// An image as far as retrieval knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Prospect<'a> {
+    /// Its hashes and its embedding.
+    pub print: &'a Fingerprint,
+    /// How ordinary it is, by [`Cascade::nearness`].
+    pub nearness: Option<Nearness>,
 }
 
 /// Agreement from which a whole frame counts as unedited.
@@ -64,6 +73,43 @@ impl Cascade {
         self.is_verifiable(a, b) && self.is_candidate(a, variants, b)
     }
 
+    /// How ordinary an image is; `None` without a background bank of its network.
+    #[must_use]
+    pub fn nearness(&self, embedding: &Embedding) -> Option<Nearness> {
+        self.background.as_ref()?.nearness(embedding)
+    }
+
+    /// An image with what retrieval knows of it.
+    #[must_use]
+    pub fn prospect<'a>(&self, print: &'a Fingerprint) -> Prospect<'a> {
+        Prospect {
+            print,
+            nearness: self.nearness(&print.embedding),
+        }
+    }
+
+    /// Probability that one of two images was made from the other, by their descriptors alone: what the likelier of
+    /// both ways to ask says. 0 for a pair that verification can tell nothing about, 1 for one that it need not.
+    /// `variants` are the eight PDQ hashes of `a`.
+    #[must_use]
+    pub fn promise(&self, a: Prospect<'_>, variants: &[PdqHash; 8], b: Prospect<'_>) -> f32 {
+        if a.print.content_hash == b.print.content_hash || a.print.pixel_hash == b.print.pixel_hash {
+            return 1.0;
+        }
+        if !self.is_verifiable(a.print, b.print) {
+            return 0.0;
+        }
+        let distance = variants.iter().map(|v| v.hamming(&b.print.pdq)).min();
+        let distance = distance.unwrap_or(256);
+        self.retrieved(a, b, distance).max(self.retrieved(b, a, distance))
+    }
+
+    /// Whether a pair of this promise is worth verifying.
+    #[must_use]
+    pub fn is_promising(&self, promise: f32) -> bool {
+        promise >= self.calibration.min_promise
+    }
+
     /// Whether verification can tell anything: the pair is not settled by bytes or pixels, and neither image is tiny.
     #[must_use]
     pub fn is_verifiable(&self, a: &Fingerprint, b: &Fingerprint) -> bool {
@@ -106,6 +152,10 @@ impl Cascade {
                         transform.scale = scale_between(transform, a, b);
                     }
                     found.evidence.pdq_distance = pdq_distance;
+                    if found.evidence.held_back == Some(Gate::NoWarp) && is_candidate {
+                        let looks = self.unverified(a, variants, b, Gate::NoWarp).probability;
+                        found.probability = found.probability.max(looks);
+                    }
                     if found.class > MatchClass::Similar && v.text_like && !is_readable(a, b, v.side) {
                         found.hold_back(Gate::TooSmall);
                     }
@@ -157,32 +207,39 @@ impl Cascade {
         variants.iter().map(|variant| variant.hamming(&b.pdq)).min()
     }
 
-    /// Probability that a pair is a copy, by its descriptors alone.
-    fn retrieved(&self, a: &Fingerprint, variants: &[PdqHash; 8], b: &Fingerprint) -> f32 {
-        let similarity = a.embedding.similarity(&b.embedding);
-        let nearest = variants.iter().map(|variant| variant.hamming(&b.pdq)).min();
+    /// Probability that a pair is a copy, by its descriptors alone, when `asked` is the image asked about and the PDQ
+    /// hashes are `distance` apart.
+    fn retrieved(&self, asked: Prospect<'_>, other: Prospect<'_>, distance: u32) -> f32 {
+        let similarity = asked.print.embedding.similarity(&other.print.embedding);
+        let qualities = [asked.print.pdq_quality, other.print.pdq_quality];
         let fitted = self.background.as_ref().and_then(|background| {
             let pair = Retrieved {
                 similarity,
-                pdq_distance: nearest?,
-                qualities: [a.pdq_quality, b.pdq_quality],
+                pdq_distance: distance,
+                qualities,
             };
-            background.probability(pair, background.nearness(&a.embedding)?)
+            background.probability(pair, asked.nearness?)
         });
         fitted.unwrap_or_else(|| {
-            let trusted = self.pdq_distance(a, variants, b);
-            self.calibration.unverified(similarity, trusted)
+            let is_trusted = qualities.iter().all(|q| *q >= self.calibration.min_pdq_quality);
+            self.calibration
+                .unverified(similarity, is_trusted.then_some(distance))
         })
     }
 
     fn unverified(&self, a: &Fingerprint, variants: &[PdqHash; 8], b: &Fingerprint, gate: Gate) -> Match {
         let similarity = a.embedding.similarity(&b.embedding);
         let pdq_distance = self.pdq_distance(a, variants, b);
-        let retrieved = self.retrieved(a, variants, b);
+        let nearest = variants.iter().map(|v| v.hamming(&b.pdq)).min().unwrap_or(256);
+        let other = Prospect {
+            print: b,
+            nearness: None,
+        };
+        let retrieved = self.retrieved(self.prospect(a), other, nearest);
         let by_pdq = pdq_distance.is_some_and(|d| d <= self.calibration.pdq_radius);
         let probability = match gate {
             // Verification looked and found nothing: that is evidence too.
-            Gate::NoWarp => 0.1 * retrieved,
+            Gate::NoWarp => without_warp(retrieved),
             _ => retrieved,
         };
         Match {
@@ -229,7 +286,10 @@ impl Cascade {
         };
         if probability < self.calibration.min_probability || alignment.agreement() < LEAST_AGREEMENT {
             found.hold_back(Gate::NoWarp);
+        } else if alignment.is_another_moment() {
+            found.hold_back(Gate::Burst);
         } else if verification.text_like
+            && !alignment.banded
             && (text_agreement(alignment) < TEXT_AGREEMENT
                 || (verification.side > THUMBNAIL_SIDE && alignment.contradicting > TEXT_TILES))
         {
@@ -260,6 +320,12 @@ impl Match {
             self.probability = self.probability.min(0.5);
         }
     }
+}
+
+/// The probability that remains when no warp was found: of copies that were altered beyond everyday use about every second
+/// has none, of other pairs nearly all have none.
+fn without_warp(probability: f32) -> f32 {
+    probability / (probability + 2.0 * (1.0 - probability))
 }
 
 /// Scale from `a` to `b` in pixels of the originals, whatever size verification saw them in.

@@ -2,6 +2,7 @@
 //!
 //! Decisions, which read and write no file; what acts on files stands apart in [`apply`] and [`journal`].
 
+pub mod agenda;
 pub mod apply;
 pub mod calibration;
 pub mod cascade;
@@ -76,7 +77,7 @@ pub enum Gate {
     TextLike,
     /// Text-like images were compared by thumbnails that are too small to read.
     TooSmall,
-    /// Same camera, another moment: a burst.
+    /// Another moment: the same camera at another time, or something moved between the two pictures.
     Burst,
     /// Verification did not run.
     Unverified,
@@ -92,7 +93,7 @@ impl Gate {
             Self::Featureless => "too little in the image to tell copies by looks",
             Self::TextLike => "text differs in places: perhaps another filling of one form",
             Self::TooSmall => "text that is too small to compare in the thumbnails",
-            Self::Burst => "same camera at another moment",
+            Self::Burst => "the same scene at another moment",
             Self::Unverified => "not verified",
             Self::NoWarp => "no single warp explains both images",
         }

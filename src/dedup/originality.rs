@@ -4,9 +4,11 @@
 //! compression adds bytes. The evidence of the pairs does: of a crop and its source one shows more; a border is plain;
 //! an overlay looks drawn; and an original agrees with all its copies, which agree less with each other.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::policy::Candidate;
 use super::{Evidence, Match};
-use crate::types::MatchClass;
+use crate::types::{MatchClass, Similarity};
 
 /// What a pair says about which of its two images was altered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,8 @@ const COVERED: f32 = 0.9;
 const SHRUNK: f32 = 0.85;
 /// Agreement that is less by one part in so many is clearly less.
 const CLEARLY: u64 = 50;
+/// Images of a family that are asked how well they agree.
+const LARGEST_FAMILY: usize = 1000;
 
 impl Match {
     /// What the match says about which image was altered.
@@ -83,37 +87,26 @@ impl Match {
 }
 
 /// Notes in `candidates` what their matches, by position, say about them: whether they were altered, and how well all files
-/// agree with them.
+/// of their family agree with them. `similarity` is that of two of them, by position.
 pub fn mark<'a>(
     candidates: &mut [Candidate],
     matches: impl Iterator<Item = (usize, usize, &'a Match)> + Clone,
+    similarity: impl Fn(usize, usize) -> Similarity,
 ) {
+    let copies = matches
+        .clone()
+        .filter(|(_, _, found)| found.class >= MatchClass::Edited);
+    agree(candidates, copies.map(|(a, b, _)| (a, b)), similarity);
     let mut whole = vec![0u32; candidates.len()];
-    for candidate in candidates.iter_mut() {
-        // Pixels survive only in copies that lose nothing: such files were made from this one or are this one.
-        candidate.agreement = 1000 * candidate.copies;
-    }
     for (a, b, found) in matches.clone() {
         if found.class > MatchClass::Edited {
             whole[a] += 1;
             whole[b] += 1;
         }
-        if found.class >= MatchClass::Edited {
-            // Whole numbers add up to the same in any order.
-            let closeness = (found.similarity.get().max(0.0) * 1000.0).round() as u64;
-            candidates[a].agreement += closeness;
-            candidates[b].agreement += closeness;
-        }
     }
     for (a, b, found) in matches {
         if found.class > MatchClass::Edited {
-            // What recompression changes says nothing; a turn, a mirror or another tone is more.
-            let clearly_less = |x: usize, y: usize| {
-                candidates[x].agreement * CLEARLY < candidates[y].agreement * (CLEARLY - 1)
-            };
-            let (less_a, less_b) = (clearly_less(a, b), clearly_less(b, a));
-            candidates[a].turned |= less_a;
-            candidates[b].turned |= less_b;
+            turn(candidates, a, b);
         }
         let altered = match found.clue() {
             Clue::Alike => None,
@@ -127,6 +120,81 @@ pub fn mark<'a>(
             candidates[altered].altered = true;
         }
     }
+}
+
+/// Notes in `candidates` what their likely copies, by position, let expect before anything is verified: how well their
+/// family agrees with them, and which were turned.
+pub fn expect(
+    candidates: &mut [Candidate],
+    likely: impl Iterator<Item = (usize, usize)> + Clone,
+    similarity: impl Fn(usize, usize) -> Similarity,
+) {
+    agree(candidates, likely.clone(), similarity);
+    for (a, b) in likely {
+        turn(candidates, a, b);
+    }
+}
+
+/// Adds up how well each family agrees with its images. Not every pair of a family is verified, so its matches do not tell.
+fn agree(
+    candidates: &mut [Candidate],
+    matches: impl Iterator<Item = (usize, usize)>,
+    similarity: impl Fn(usize, usize) -> Similarity,
+) {
+    for candidate in candidates.iter_mut() {
+        // Pixels survive only in copies that lose nothing: such files were made from this one or are this one.
+        candidate.agreement = 1000 * candidate.copies;
+    }
+    for family in families(matches) {
+        for (place, &a) in family.iter().enumerate() {
+            for &b in &family[place + 1..] {
+                // Whole numbers add up to the same in any order.
+                let closeness = (similarity(a, b).get().max(0.0) * 1000.0).round() as u64;
+                candidates[a].agreement += closeness;
+                candidates[b].agreement += closeness;
+            }
+        }
+    }
+}
+
+/// Of two whole frames the one that the others agree with clearly less was turned: what recompression changes says
+/// nothing; a turn, a mirror or another tone is more.
+fn turn(candidates: &mut [Candidate], a: usize, b: usize) {
+    let clearly_less =
+        |x: usize, y: usize| candidates[x].agreement * CLEARLY < candidates[y].agreement * (CLEARLY - 1);
+    let (less_a, less_b) = (clearly_less(a, b), clearly_less(b, a));
+    candidates[a].turned |= less_a;
+    candidates[b].turned |= less_b;
+}
+
+/// Images connected by matches that are more than similar, each family in order and cut at so many that all its pairs
+/// can be looked at.
+fn families(matches: impl Iterator<Item = (usize, usize)>) -> Vec<Vec<usize>> {
+    let mut neighbours: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (a, b) in matches {
+        neighbours.entry(a).or_default().push(b);
+        neighbours.entry(b).or_default().push(a);
+    }
+    let mut seen = BTreeSet::new();
+    let mut families = Vec::new();
+    for &start in neighbours.keys() {
+        if !seen.insert(start) {
+            continue;
+        }
+        let (mut family, mut waiting) = (vec![start], vec![start]);
+        while let Some(image) = waiting.pop() {
+            for &next in &neighbours[&image] {
+                if seen.insert(next) {
+                    family.push(next);
+                    waiting.push(next);
+                }
+            }
+        }
+        family.sort_unstable();
+        family.truncate(LARGEST_FAMILY);
+        families.push(family);
+    }
+    families
 }
 
 #[cfg(test)]
@@ -278,7 +346,8 @@ mod tests {
         let alike = found(MatchClass::NearIdentical, [1.0, 1.0], 0.5, Traces::default());
         let edited = found(MatchClass::Edited, [1.0, 1.0], 1.0, Traces::default());
         let pairs = [(0, 1, &alike), (0, 2, &edited), (1, 2, &edited)];
-        mark(&mut images, pairs.into_iter());
+        let similarity = |_, _| Similarity::clamped(0.9);
+        mark(&mut images, pairs.into_iter(), similarity);
         assert_eq!(
             images.iter().map(|i| i.altered).collect::<Vec<_>>(),
             [false, false, true]
@@ -289,7 +358,7 @@ mod tests {
             .iter_mut()
             .for_each(|image| *image = candidate(&image.name));
         images[0].copies = 1;
-        mark(&mut images, pairs.into_iter());
+        mark(&mut images, pairs.into_iter(), similarity);
         assert_eq!(images[0].agreement, 2800);
         assert_eq!(
             images.iter().map(|i| i.turned).collect::<Vec<_>>(),

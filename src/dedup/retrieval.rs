@@ -42,22 +42,12 @@ pub fn pdq_join(images: &[PdqSet], radius: u32, min_quality: u8, take: impl Fn(u
 /// Candidate pairs of a set of images: of each image the nearest few by either measure, so that their number grows
 /// with the images and not with its square.
 ///
-/// A crop or a border can move an embedding far away: below any threshold, but its nearest neighbours are still its family.
-/// So the very nearest count whatever their similarity, and further ones from `similar` on.
+/// A crop or a border can move an embedding far away, but its nearest neighbours are still its family: they count at any
+/// similarity.
 pub struct Candidates {
     rows: Vec<Mutex<Row>>,
-    limits: Limits,
-}
-
-/// How many pairs of an image are candidates.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
-    /// Nearest images that count from the similarity `similar` on, and nearest images by PDQ.
-    pub neighbours: usize,
-    /// Nearest images that count at any similarity.
-    pub nearest: usize,
-    /// See `neighbours`.
-    pub similar: Similarity,
+    /// Nearest images that count, by either measure.
+    neighbours: usize,
 }
 
 #[derive(Default)]
@@ -67,12 +57,12 @@ struct Row {
 }
 
 impl Candidates {
-    /// For `images` images.
+    /// For `images` images, the nearest `neighbours` of each.
     #[must_use]
-    pub fn new(images: usize, limits: Limits) -> Self {
+    pub fn new(images: usize, neighbours: usize) -> Self {
         Self {
             rows: (0..images).map(|_| Mutex::default()).collect(),
-            limits,
+            neighbours,
         }
     }
 
@@ -81,7 +71,7 @@ impl Candidates {
         for (row, other) in [(a, b), (b, a)] {
             let row = &mut self.rows[row as usize].lock().by_similarity;
             row.insert((similarity, other));
-            if row.len() > self.limits.neighbours {
+            if row.len() > self.neighbours {
                 row.pop_first();
             }
         }
@@ -92,7 +82,7 @@ impl Candidates {
         for (row, other) in [(a, b), (b, a)] {
             let row = &mut self.rows[row as usize].lock().by_distance;
             row.insert((Reverse(distance), other));
-            if row.len() > self.limits.neighbours {
+            if row.len() > self.neighbours {
                 row.pop_first();
             }
         }
@@ -105,10 +95,7 @@ impl Candidates {
             .zip(self.rows)
             .flat_map(|(a, row)| {
                 let row = row.into_inner();
-                let counts = |(rank, (similarity, b)): (usize, (Similarity, u32))| {
-                    (rank < self.limits.nearest || similarity >= self.limits.similar).then_some(b)
-                };
-                let similar = row.by_similarity.into_iter().rev().enumerate().filter_map(counts);
+                let similar = row.by_similarity.into_iter().map(|(_, b)| b);
                 let near = row.by_distance.into_iter().map(|(_, b)| b);
                 similar
                     .chain(near)
@@ -174,24 +161,13 @@ mod tests {
 
     #[test]
     fn candidates_are_the_nearest_few_of_either_image() {
-        let limits = Limits {
-            neighbours: 1,
-            nearest: 1,
-            similar: Similarity::clamped(0.5),
-        };
         let pairs = [(0, 1, 0.9), (0, 2, 0.8), (1, 2, 0.7), (3, 4, 0.1)];
-        let taken = |limits| {
-            let candidates = Candidates::new(5, limits);
-            for (a, b, similarity) in pairs {
-                candidates.similar(a, b, Similarity::clamped(similarity));
-            }
-            candidates
-        };
-        let candidates = taken(limits);
+        let candidates = Candidates::new(5, 1);
+        for (a, b, similarity) in pairs {
+            candidates.similar(a, b, Similarity::clamped(similarity));
+        }
         candidates.near(2, 4, 9);
         candidates.near(0, 4, 7);
         assert_eq!(candidates.pairs(), [(0, 1), (0, 2), (0, 4), (2, 4), (3, 4)]);
-        let strict = taken(Limits { nearest: 0, ..limits });
-        assert_eq!(strict.pairs(), [(0, 1), (0, 2)], "3 and 4 are not similar");
     }
 }

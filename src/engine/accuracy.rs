@@ -27,7 +27,7 @@ use plan::Plan;
 use scores::{Answer, Scorer};
 
 pub use figures::Estimate;
-pub use whole::{Mistake, WholeResult};
+pub use whole::{Decided, Mistake, WholeResult};
 
 /// What to measure.
 #[derive(Debug, Clone)]

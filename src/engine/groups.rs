@@ -311,6 +311,10 @@ fn grouped(collection: &Collection, level: MatchClass) -> Vec<(Arc<ImageRecord>,
     originality::mark(
         &mut candidates,
         matches.iter().map(|(a, b, found)| (*a, *b, found)),
+        |a, b| {
+            let embedding = |place: usize| &records[place].fingerprint.embedding;
+            embedding(a).similarity(embedding(b))
+        },
     );
     let edges: Vec<Edge> = matches
         .iter()

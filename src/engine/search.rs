@@ -23,8 +23,6 @@ use crate::vision::{Analysis, RgbImage, fingerprint, thumbnail};
 /// Candidates verified together, best first. Verification goes on while such a wave still finds copies: of an image
 /// without copies only the first wave is paid for.
 pub(super) const WAVE: usize = 6;
-/// Nearest images that are verified whatever their similarity: a crop or a border can move an embedding far away.
-pub(super) const NEAREST: usize = 4;
 
 /// An image that matches are looked for.
 pub(super) struct Subject {
@@ -99,11 +97,9 @@ impl Engine {
         let (a, b) = futures::try_join!(self.subject(&collection, a), self.subject(&collection, b))?;
         let engine = Arc::clone(self);
         self.compute(move || {
-            let wants = engine
-                .cascade
-                .wants_verification(&a.fingerprint, &a.variants, &b.fingerprint);
-            let verification =
-                wants.then(|| verify::verify(&Features::extract(&a.preview), &Features::extract(&b.preview)));
+            let can_tell = engine.cascade.is_verifiable(&a.fingerprint, &b.fingerprint);
+            let verification = can_tell
+                .then(|| verify::verify(&Features::extract(&a.preview), &Features::extract(&b.preview)));
             engine
                 .cascade
                 .judge(&a.fingerprint, &a.variants, &b.fingerprint, verification.as_ref())
@@ -217,38 +213,28 @@ impl Engine {
         subject: &Arc<Subject>,
         records: Vec<Arc<ImageRecord>>,
     ) -> Result<Vec<Candidate>, EngineError> {
-        let print = &subject.fingerprint;
-        let mut closest: Vec<_> = records
-            .iter()
-            .filter(|record| record.fingerprint.content_hash != print.content_hash)
-            .map(|record| {
-                let similarity = print.embedding.similarity(&record.fingerprint.embedding);
-                (Reverse(similarity), record.id)
+        let promised = {
+            let (engine, subject) = (Arc::clone(self), Arc::clone(subject));
+            self.compute(move || {
+                let asked = engine.cascade.prospect(&subject.fingerprint);
+                let mut promised: Vec<_> = records
+                    .into_iter()
+                    .map(|record| {
+                        let other = engine.cascade.prospect(&record.fingerprint);
+                        (engine.cascade.promise(asked, &subject.variants, other), record)
+                    })
+                    .collect();
+                promised.sort_by(|(p, x), (q, y)| q.total_cmp(p).then(x.id.cmp(&y.id)));
+                promised
             })
-            .collect();
-        closest.sort_unstable();
-        closest.truncate(NEAREST);
-        let (mut wanted, rest): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| {
-            let other = &record.fingerprint;
-            let is_close = closest.iter().any(|(_, id)| *id == record.id);
-            self.cascade.wants_verification(print, &subject.variants, other)
-                || (is_close && self.cascade.is_verifiable(print, other))
+            .await?
+        };
+        let print = &subject.fingerprint;
+        let (wanted, rest): (Vec<_>, Vec<_>) = promised.into_iter().partition(|(promise, record)| {
+            self.cascade.is_promising(*promise) && self.cascade.is_verifiable(print, &record.fingerprint)
         });
-        // Either kind of nearness can lead to a copy: the better of both ranks counts.
-        wanted.sort_by_cached_key(|record| {
-            let pdq = subject
-                .variants
-                .iter()
-                .map(|v| v.hamming(&record.fingerprint.pdq))
-                .min()
-                .unwrap_or(256);
-            let similarity = print.embedding.similarity(&record.fingerprint.embedding);
-            (
-                pdq > self.cascade.calibration().pdq_radius,
-                Reverse(similarity),
-                record.id,
-            )
-        });
+        let records = |promised: Vec<(f32, Arc<ImageRecord>)>| promised.into_iter().map(|(_, record)| record);
+        let (mut wanted, rest): (Vec<_>, Vec<_>) = (records(wanted).collect(), records(rest).collect());
         let mut left = wanted.split_off(wanted.len().min(self.config.search.verified));
         let unverified = |record| Candidate {
             record,

@@ -10,9 +10,9 @@ use super::figures::Bootstrap;
 use super::making::Maker;
 use super::plan::Query;
 use super::scores::{Answer, Reference, Scores, top};
-use super::{CascadeOptions, Edit, Estimate, Group};
+use super::{CascadeOptions, Edit, Estimate, Group, Kind, Strength};
 use crate::dedup::{Cascade, Match};
-use crate::engine::search::{NEAREST, WAVE};
+use crate::engine::search::WAVE;
 use crate::types::{MatchClass, Similarity};
 use crate::vision::Analysis;
 use crate::vision::verify::{Features, Verification, verify};
@@ -47,11 +47,22 @@ pub struct Mistake {
     pub found: Option<Match>,
 }
 
+/// What the cascade decided about one group of queries.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Decided {
+    /// Share of originals among the candidates.
+    pub retrieved: Estimate,
+    /// Share of originals found as `edited` or stronger.
+    pub found: Estimate,
+    /// The same at the three strengths; `None` for chains.
+    pub by_strength: Option<[Estimate; 3]>,
+}
+
 /// What the cascade decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WholeResult {
-    /// By group: the share of originals among the candidates, and the share found as `edited` or stronger.
-    pub groups: BTreeMap<Group, (Estimate, Estimate)>,
+    /// By group.
+    pub groups: BTreeMap<Group, Decided>,
     /// Share of originals found as `edited` or stronger, everyday edits apart.
     pub found: Estimate,
     /// Wrong references taken for copies.
@@ -173,38 +184,41 @@ impl<'a> Whole<'a> {
         }
     }
 
-    /// The nearest by similarity and all within the PDQ radius; those near by PDQ first, then by similarity.
+    /// Of the nearest by similarity and all within the PDQ radius those that are promising, likeliest first.
     fn candidates(&self, references: &[Reference], query: &Analysis) -> Vec<usize> {
-        let calibration = self.cascade.calibration();
-        let mut ranked: Vec<(bool, Reverse<Similarity>, usize)> = references
+        let radius = self.cascade.calibration().pdq_radius;
+        let mut ranked: Vec<(Reverse<Similarity>, usize)> = references
             .iter()
             .enumerate()
             .map(|(at, reference)| {
                 let print = &reference.analysis.fingerprint;
-                let nearest = query.pdq_variants.iter().map(|v| v.hamming(&print.pdq)).min();
-                let far = nearest.is_none_or(|d| d > calibration.pdq_radius);
-                let similarity = query.fingerprint.embedding.similarity(&print.embedding);
-                (far, Reverse(similarity), at)
+                (
+                    Reverse(query.fingerprint.embedding.similarity(&print.embedding)),
+                    at,
+                )
             })
             .collect();
-        ranked.sort_unstable_by_key(|&(_, similarity, at)| (similarity, at));
-        let mut chosen: Vec<_> = ranked
+        ranked.sort_unstable();
+        let asked = self.cascade.prospect(&query.fingerprint);
+        let mut promised: Vec<(f32, usize)> = ranked
             .iter()
             .enumerate()
-            .filter(|(rank, (far, ..))| *rank < self.how.candidates || !far)
-            .filter(|(rank, (_, _, at))| {
-                let print = &references[*at].analysis.fingerprint;
-                // The nearest few are looked at whatever their similarity.
-                let nearest = *rank < NEAREST && self.cascade.is_verifiable(&query.fingerprint, print);
-                nearest
-                    || self
-                        .cascade
-                        .wants_verification(&query.fingerprint, &query.pdq_variants, print)
+            .filter(|(rank, (_, at))| {
+                let pdq = &references[*at].analysis.fingerprint.pdq;
+                *rank < self.how.candidates || query.pdq_variants.iter().any(|v| v.hamming(pdq) <= radius)
             })
-            .map(|(_, candidate)| *candidate)
+            .filter_map(|(_, (_, at))| {
+                let other = &references[*at].analysis.fingerprint;
+                let promise = self
+                    .cascade
+                    .promise(asked, &query.pdq_variants, self.cascade.prospect(other));
+                let is_wanted =
+                    self.cascade.is_promising(promise) && self.cascade.is_verifiable(asked.print, other);
+                is_wanted.then_some((promise, *at))
+            })
             .collect();
-        chosen.sort_unstable();
-        chosen.into_iter().map(|(_, _, at)| at).collect()
+        promised.sort_by(|(p, x), (q, y)| q.total_cmp(p).then(x.cmp(y)));
+        promised.into_iter().map(|(_, at)| at).collect()
     }
 
     fn verified(
@@ -251,24 +265,28 @@ impl<'a> Whole<'a> {
         bootstrap: &Bootstrap<'_>,
     ) -> WholeResult {
         let judged = |answer: &Answer, of: fn(&Judged) -> bool| answer.judged.as_ref().is_some_and(of);
-        let share = |group: Option<Group>, of: fn(&Judged) -> bool| {
-            bootstrap.share(
-                |kind| group.map_or_else(|| kind.is_ranked(), |group| kind.group() == Some(group)),
-                |answer| judged(answer, of),
-            )
+        let share = |chosen: &dyn Fn(Kind) -> bool, of: fn(&Judged) -> bool| {
+            bootstrap.share(chosen, |answer| judged(answer, of))
         };
         let mut groups = BTreeMap::new();
         for group in answers.iter().filter_map(|answer| answer.kind.group()) {
-            groups.entry(group).or_insert_with(|| {
-                (
-                    share(Some(group), |j| j.retrieved),
-                    share(Some(group), |j| j.found),
-                )
-            });
+            let decided = || {
+                let within = |kind: Kind| kind.group() == Some(group);
+                let at = |strength| {
+                    let edited = |kind| matches!(kind, Kind::Edited(edit) if edit.strength == strength);
+                    share(&|kind| within(kind) && edited(kind), |j| j.found)
+                };
+                Decided {
+                    retrieved: share(&within, |j| j.retrieved),
+                    found: share(&within, |j| j.found),
+                    by_strength: matches!(group, Group::Family(_)).then(|| Strength::ALL.map(at)),
+                }
+            };
+            groups.entry(group).or_insert_with(decided);
         }
         let mut result = WholeResult {
             groups,
-            found: share(None, |j| j.found),
+            found: share(&Kind::is_ranked, |j| j.found),
             false_pairs: Vec::new(),
             missed: Vec::new(),
             verified: self.verifying.read(),

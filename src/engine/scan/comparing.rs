@@ -12,24 +12,28 @@ use rayon::prelude::*;
 use super::cache::Cache;
 use super::intake::Known;
 use super::{Phase, Progress, ScanError};
+use crate::dedup::agenda::{Agenda, Promising, worthwhile};
+use crate::dedup::cascade::Prospect;
 use crate::dedup::groups::Apart;
-use crate::dedup::retrieval::{Candidates, Limits, PdqSet, pdq_join};
+use crate::dedup::retrieval::{Candidates, PdqSet, pdq_join};
 use crate::dedup::{self, Cascade, Edge, Match, originality};
 use crate::types::{Embedding, MatchClass, Similarity};
 use crate::vector::join;
 use crate::vision::verify::{Features, close_up};
 use crate::vision::{DecodeLimits, decode, thumbnail};
 
-/// Nearest images of each that are verified, by either measure, if they are similar at all.
+/// Nearest images of each that are candidates, by either measure.
 const NEIGHBOURS: usize = 16;
-/// Nearest images of each that are verified in any case.
-const NEAREST: usize = 4;
 /// Similarity below which not even the nearest image is looked at: two photographs picked by chance are as close.
 const DISTANT: f32 = 0.2;
-/// Probability from which a pair that is merely similar is worth showing.
+/// Promise from which a pair that is merely similar is worth showing.
 const LIKELY_SIMILAR: f32 = 0.3;
+/// Promise from which two images are expected to be copies, until verification says more.
+const EXPECTED: f32 = 0.9;
 /// Features kept in memory, about 200 kB each.
 const FEATURES: usize = 1024;
+/// Features of whole pages kept in memory, about 4 MB each.
+const CLOSE_UPS: usize = 32;
 /// Rounds of further verification around the hubs of groups.
 const ROUNDS: usize = 4;
 
@@ -51,7 +55,11 @@ pub(super) struct Comparer<'a> {
     pub(super) limits: &'a DecodeLimits,
     pub(super) progress: &'a (dyn Fn(Progress) + Sync),
     features: Mutex<Recent>,
+    close_ups: Mutex<Recent>,
     verified: AtomicU64,
+    /// Pairs that are settled, by verification or otherwise, and pairs in all; for the progress.
+    settled: AtomicU64,
+    planned: AtomicU64,
 }
 
 impl<'a> Comparer<'a> {
@@ -68,8 +76,11 @@ impl<'a> Comparer<'a> {
             cache,
             limits,
             progress,
-            features: Mutex::default(),
+            features: Mutex::new(Recent::new(FEATURES)),
+            close_ups: Mutex::new(Recent::new(CLOSE_UPS)),
             verified: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            planned: AtomicU64::new(0),
         }
     }
 
@@ -86,19 +97,27 @@ impl<'a> Comparer<'a> {
         policy: &dedup::KeepPolicy,
         apart: &Apart,
     ) -> Result<Matches, ScanError> {
-        let pairs = self.candidates()?;
-        let mut tested: BTreeSet<(u32, u32)> = pairs.iter().copied().collect();
-        let mut matches = self.judge(&pairs, level)?;
+        let promising = self.candidates()?;
+        let expected = self.expected(candidates, &promising);
+        let order = |x: u32, y: u32| policy.compare(&expected[x as usize], &expected[y as usize]);
+        self.planned.store(promising.len() as u64, Ordering::Relaxed);
+        let mut agenda = Agenda::new(self.contents.len(), &promising, order);
+        let (mut tested, mut matches) = (BTreeSet::new(), Matches::new());
+        loop {
+            let pairs = agenda.next_round();
+            if pairs.is_empty() {
+                break;
+            }
+            let found = self.judge(&pairs, level)?;
+            let copies = found.iter().filter(|(_, m)| m.class > MatchClass::Similar);
+            agenda.found(copies.map(|(pair, m)| (*pair, m.class)));
+            tested.extend(pairs);
+            matches.extend(found);
+        }
         for _ in 0..ROUNDS {
             // Members of a group have to match its keeper: verify what retrieval did not bring up.
-            let missing = missing_pairs(
-                &matches,
-                &tested,
-                &marked(candidates, &matches),
-                level,
-                policy,
-                apart,
-            );
+            let marked = self.marked(candidates, &matches);
+            let missing = missing_pairs(&matches, &tested, &marked, level, policy, apart);
             if missing.is_empty() {
                 break;
             }
@@ -108,14 +127,20 @@ impl<'a> Comparer<'a> {
         Ok(matches)
     }
 
-    fn candidates(&self) -> Result<Vec<(u32, u32)>, ScanError> {
+    /// The candidates with what the matches say about them.
+    pub(super) fn marked(&self, candidates: &[dedup::Candidate], matches: &Matches) -> Vec<dedup::Candidate> {
+        let mut marked = candidates.to_vec();
+        let pairs = matches
+            .iter()
+            .map(|(&(a, b), found)| (a as usize, b as usize, found));
+        originality::mark(&mut marked, pairs, |a, b| self.similarity(a, b));
+        marked
+    }
+
+    /// The nearest few of every image, by either measure, that are likely enough to be copies.
+    fn candidates(&self) -> Result<Vec<Promising>, ScanError> {
         let calibration = self.cascade.calibration();
-        let limits = Limits {
-            neighbours: NEIGHBOURS,
-            nearest: NEAREST,
-            similar: Similarity::clamped(calibration.min_similarity),
-        };
-        let candidates = Candidates::new(self.contents.len(), limits);
+        let candidates = Candidates::new(self.contents.len(), NEIGHBOURS);
         let embeddings: Vec<Embedding> = self
             .contents
             .iter()
@@ -123,7 +148,7 @@ impl<'a> Comparer<'a> {
             .collect();
         join::self_join_each(
             &embeddings,
-            Similarity::clamped(calibration.min_similarity.min(DISTANT)),
+            Similarity::clamped(DISTANT),
             |joined| {
                 (self.progress)(Progress {
                     phase: Phase::Comparing,
@@ -151,35 +176,70 @@ impl<'a> Comparer<'a> {
             calibration.min_pdq_quality,
             |a, b, distance| candidates.near(a, b, distance),
         );
-        Ok(candidates.pairs())
+        let prospects: Vec<Prospect<'_>> = self
+            .contents
+            .par_iter()
+            .map(|content| self.cascade.prospect(&content.known.fingerprint))
+            .collect();
+        let promising = |(a, b): (u32, u32)| {
+            let variants = &self.contents[a as usize].known.variants;
+            let promise = self
+                .cascade
+                .promise(prospects[a as usize], variants, prospects[b as usize]);
+            self.cascade
+                .is_promising(promise)
+                .then_some(Promising { a, b, promise })
+        };
+        Ok(worthwhile(
+            candidates.pairs().into_iter().filter_map(promising).collect(),
+        ))
+    }
+
+    /// The candidates as their likely copies let expect them: who agrees with them best, and which of them was turned.
+    fn expected(&self, candidates: &[dedup::Candidate], promising: &[Promising]) -> Vec<dedup::Candidate> {
+        let mut expected = candidates.to_vec();
+        let pairs = promising
+            .iter()
+            .filter(|pair| pair.promise >= EXPECTED)
+            .map(|pair| (pair.a as usize, pair.b as usize));
+        originality::expect(&mut expected, pairs, |a, b| self.similarity(a, b));
+        expected
+    }
+
+    fn similarity(&self, a: usize, b: usize) -> Similarity {
+        let embedding = |place: usize| &self.contents[place].known.fingerprint.embedding;
+        embedding(a).similarity(embedding(b))
     }
 
     /// Verifies and judges pairs, in parallel; the answer does not depend on the number of threads. Pairs that are
     /// merely similar are kept only when they are asked for, and likely.
     fn judge(&self, pairs: &[(u32, u32)], level: MatchClass) -> Result<Matches, ScanError> {
-        let done = AtomicU64::new(0);
         let pairs = by_neighbourhood(pairs);
         let found: Vec<Option<((u32, u32), Match)>> = pairs
             .par_iter()
             .with_max_len(16)
             .map(|&(a, b)| {
                 let found = self.judge_one(a, b)?;
-                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                if done.is_multiple_of(64) || done == pairs.len() as u64 {
-                    (self.progress)(Progress {
-                        phase: Phase::Verifying,
-                        done,
-                        total: pairs.len() as u64,
-                    });
+                let done = self.settled.fetch_add(1, Ordering::Relaxed) + 1;
+                if done.is_multiple_of(64) {
+                    let total = self.planned.load(Ordering::Relaxed).max(done);
+                    let phase = Phase::Verifying;
+                    (self.progress)(Progress { phase, done, total });
                 }
                 let wanted = |m: &Match| {
-                    m.class > MatchClass::Similar
-                        || (level == MatchClass::Similar && m.probability >= LIKELY_SIMILAR)
+                    m.class > MatchClass::Similar || (level == MatchClass::Similar && self.looks_alike(a, b))
                 };
                 Ok(found.filter(wanted).map(|m| ((a, b), m)))
             })
             .collect::<Result<_, ScanError>>()?;
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Whether a pair that is no copy is worth showing to those who ask for what is similar.
+    fn looks_alike(&self, a: u32, b: u32) -> bool {
+        let known = |image: u32| self.contents[image as usize].known;
+        let prospect = |image: u32| self.cascade.prospect(&known(image).fingerprint);
+        self.cascade.promise(prospect(a), &known(a).variants, prospect(b)) >= LIKELY_SIMILAR
     }
 
     fn judge_one(&self, a: u32, b: u32) -> Result<Option<Match>, ScanError> {
@@ -210,11 +270,16 @@ impl<'a> Comparer<'a> {
         )
     }
 
-    /// Features of the file itself; `None` when it cannot be read again.
-    fn closer(&self, index: u32) -> Option<Features> {
+    /// Features of the file itself, or from memory; `None` when it cannot be read again.
+    fn closer(&self, index: u32) -> Option<Arc<Features>> {
+        if let Some(features) = self.close_ups.lock().get(index) {
+            return Some(features);
+        }
         let bytes = std::fs::read(self.contents[index as usize].path).ok()?;
         let decoded = decode(&bytes, self.limits).ok()?;
-        Some(Features::extract(&close_up(&decoded.pixels)))
+        let features = Arc::new(Features::extract(&close_up(&decoded.pixels)));
+        self.close_ups.lock().put(index, features.clone());
+        Some(features)
     }
 
     /// Features from the thumbnail, or from memory.
@@ -286,16 +351,6 @@ fn ordered(a: usize, b: usize) -> (u32, u32) {
     (position(a.min(b)), position(a.max(b)))
 }
 
-/// The candidates with what the matches say about them.
-pub(super) fn marked(candidates: &[dedup::Candidate], matches: &Matches) -> Vec<dedup::Candidate> {
-    let mut marked = candidates.to_vec();
-    let pairs = matches
-        .iter()
-        .map(|(&(a, b), found)| (a as usize, b as usize, found));
-    originality::mark(&mut marked, pairs);
-    marked
-}
-
 /// The matches as edges.
 pub(super) fn edges(matches: &Matches) -> Vec<Edge> {
     matches
@@ -342,14 +397,23 @@ fn by_neighbourhood(pairs: &[(u32, u32)]) -> Vec<(u32, u32)> {
 }
 
 /// The features used last.
-#[derive(Default)]
 struct Recent {
     entries: HashMap<u32, (u64, Arc<Features>)>,
     by_age: BTreeMap<u64, u32>,
     clock: u64,
+    most: usize,
 }
 
 impl Recent {
+    fn new(most: usize) -> Self {
+        Self {
+            entries: HashMap::new(),
+            by_age: BTreeMap::new(),
+            clock: 0,
+            most,
+        }
+    }
+
     fn get(&mut self, index: u32) -> Option<Arc<Features>> {
         self.clock += 1;
         let (age, features) = self.entries.get_mut(&index)?;
@@ -365,7 +429,7 @@ impl Recent {
             self.by_age.remove(&age);
         }
         self.by_age.insert(self.clock, index);
-        while self.entries.len() > FEATURES {
+        while self.entries.len() > self.most {
             let Some((_, oldest)) = self.by_age.pop_first() else {
                 return;
             };

@@ -272,7 +272,7 @@ pub fn scan(
         let candidates: Vec<dedup::Candidate> = sorted.classes.iter().map(|c| c.best.clone()).collect();
         let matches = comparer.matches(&candidates, options.level, &options.keep, &sorted.apart)?;
         let groups = dedup::group(
-            &comparing::marked(&candidates, &matches),
+            &comparer.marked(&candidates, &matches),
             &comparing::edges(&matches),
             options.level,
             &options.keep,

@@ -292,6 +292,32 @@ fn pages_that_differ_in_a_few_letters_are_no_copies() {
     write("first again.jpg", jpeg(&page(1)));
     let report = run(&options(folder.path()));
     assert_eq!(groups(&report), [["first.ppm", "first again.jpg near_identical"]]);
+
+    let all = run(&ScanOptions {
+        level: MatchClass::Similar,
+        ..options(folder.path())
+    });
+    let similar = all
+        .groups
+        .iter()
+        .flat_map(|group| &group.members)
+        .filter(|member| member.found.class == MatchClass::Similar);
+    assert_eq!(
+        similar.count(),
+        1,
+        "what looks alike is shown to those who ask: {:?}",
+        all.groups
+    );
+    let planned: Vec<String> = all
+        .plan()
+        .groups
+        .iter()
+        .flat_map(|group| group.remove.iter().map(|remove| remove.file.path.clone()))
+        .collect();
+    assert!(
+        planned.len() == 1 && !planned[0].ends_with("second.ppm"),
+        "and never planned for removal: {planned:?}"
+    );
 }
 
 #[test]

@@ -54,6 +54,7 @@ pub(super) struct Corner {
 }
 
 /// Finds at most about `limit` corners in all levels together.
+#[inline(always)]
 pub(super) fn levels(luma: &Plane, limit: usize) -> Vec<Level> {
     let mut planes = vec![luma.clone()];
     while planes.len() < MAX_LEVELS {
@@ -91,6 +92,7 @@ fn share(level: usize) -> f32 {
     LEVEL_RATIO.powf(-1.2 * level as f32)
 }
 
+#[inline(always)]
 fn corners(plane: &Plane, quota: usize) -> Vec<Corner> {
     let (w, h) = (plane.width, plane.height);
     if w <= 2 * MARGIN || h <= 2 * MARGIN {
@@ -100,6 +102,7 @@ fn corners(plane: &Plane, quota: usize) -> Vec<Corner> {
 }
 
 /// All corners with Harris' response over a 7×7 window (k = 0.04), row by row.
+#[inline(always)]
 fn scored(plane: &Plane) -> Vec<(f32, Corner)> {
     let (w, h) = (plane.width, plane.height);
     let mut found = Vec::with_capacity(4096);
@@ -134,7 +137,7 @@ struct Columns {
 }
 
 impl Columns {
-    #[inline]
+    #[inline(always)]
     fn new(width: usize) -> Self {
         Self {
             xx: vec![0; width],
@@ -143,17 +146,17 @@ impl Columns {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, plane: &Plane, y: usize) {
         self.change(plane, y, 1);
     }
 
-    #[inline]
+    #[inline(always)]
     fn remove(&mut self, plane: &Plane, y: usize) {
         self.change(plane, y, -1);
     }
 
-    #[inline]
+    #[inline(always)]
     fn change(&mut self, plane: &Plane, y: usize, sign: i32) {
         let inner = plane.width - 2;
         let (above, below) = (&plane.row(y - 1)[1..=inner], &plane.row(y + 1)[1..=inner]);
@@ -172,7 +175,7 @@ impl Columns {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn harris(&self, x: usize) -> f32 {
         let sum = |column: &[i32]| column[x - REACH..=x + REACH].iter().sum::<i32>() as f32;
         let (xx, xy, yy) = (sum(&self.xx), sum(&self.xy), sum(&self.yy));
@@ -182,7 +185,7 @@ impl Columns {
 
 /// Marks the pixels of a row that two of the four compass points of the circle differ from, in one direction: nine
 /// in a row on the circle contain at least two of them.
-#[inline]
+#[inline(always)]
 fn mark_likely(plane: &Plane, y: usize, likely: &mut [u8]) {
     const LIMIT: u8 = CONTRAST as u8;
     let count = plane.width - 6;
@@ -208,6 +211,7 @@ fn mark_likely(plane: &Plane, y: usize, likely: &mut [u8]) {
 }
 
 /// The corners that no neighbour among the eight outdoes.
+#[inline(always)]
 fn peaks(scored: Vec<(f32, Corner)>, width: usize, height: usize) -> Vec<(f32, Corner)> {
     let mut scores = vec![f32::MIN; width * height];
     for (score, corner) in &scored {
@@ -226,7 +230,7 @@ fn peaks(scored: Vec<(f32, Corner)>, width: usize, height: usize) -> Vec<(f32, C
 
 /// Whether 9 neighbours in a row on the circle are all brighter (then the corner is dark), or all darker, by
 /// [`CONTRAST`].
-#[inline]
+#[inline(always)]
 fn corner(plane: &Plane, x: usize, y: usize) -> Option<bool> {
     let centre = i16::from(plane.data[y * plane.width + x]);
     let (mut bright, mut dark) = (0u32, 0u32);
@@ -243,7 +247,7 @@ fn corner(plane: &Plane, x: usize, y: usize) -> Option<bool> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn nine_in_a_row(circle: u32) -> bool {
     let ring = circle | circle << 16;
     let two = ring & ring >> 1;

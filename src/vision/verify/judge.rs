@@ -1,28 +1,26 @@
 //! From two sets of features to a verification.
 
 use super::affine::Affine;
-use super::plane::Plane;
-use super::tiles::{Freedom, Grid, Tile, measure, refine};
-use super::{Alignment, Features, Verification, frame, pairing};
+use super::planes::{ENOUGH, Planes, TEXTURED, textured};
+use super::tiles::Tile;
+use super::{Alignment, Features, Verification, band, frame, pairing};
 use crate::types::{Region, Transform};
 use crate::vision::polygon::clip;
 
-/// Side of a tile in pixels of the finest plane compared.
-const TILE: usize = 16;
-/// Textured tiles that make a verdict; with fewer, larger tiles are tried.
-const ENOUGH: usize = 12;
-/// Tiles of less spread than this in both images prove nothing, grey levels.
-const TEXTURED: f32 = 5.0;
+/// Agreement from which no coarser plane is asked.
+const SETTLED: f64 = 0.8;
+/// What a coarser plane has to agree more, to be believed instead of a finer one.
+const CLEARLY_MORE: f64 = 0.25;
 /// Correlation from which a tile agrees.
 const AGREES: f32 = 0.8;
 /// What recompression may leave between two tiles that agree, grey levels.
 const NOISE: f32 = 4.0;
 /// What no recompression leaves: a tile that disagrees by more shows something else, grey levels.
-const CONTRADICTS: f32 = 12.0;
+pub(super) const CONTRADICTS: f32 = 12.0;
 /// Displacement beyond which a tile no longer obeys the warp, pixels of the finest plane compared.
 const MOVED: f64 = 1.25;
 /// Difference of tone beyond which flat tiles disagree, grey levels.
-const TONE: f32 = 24.0;
+pub(super) const TONE: f32 = 24.0;
 
 /// Compares two images; the transform found leads from `a` to `b`. About 1 to 5 ms.
 #[must_use]
@@ -44,7 +42,7 @@ pub fn verify(a: &Features, b: &Features) -> Verification {
         if done {
             break;
         }
-        let pairs = pairing::pair(&a.keypoints, &b.keypoints, mirrored);
+        let pairs = pairing::pair(a.keypoints(), b.keypoints(), mirrored);
         if let Some(found) = pairing::hypothesis(&pairs, mirrored) {
             done = consider(Candidate::settle(a, b, found.map, found.inliers));
         }
@@ -66,8 +64,10 @@ struct Candidate {
     tiles: Vec<Tile>,
     /// Pixels of A's preview per pixel of the plane the tiles were measured on.
     unit: f64,
-    /// Pixels of the finest plane that could be compared, per pixel of the plane that was.
-    grain: f64,
+    /// The finest planes of equal size, in the pyramids of A and B.
+    levels: (usize, usize),
+    /// How many octaves coarser the planes are that the tiles were measured on.
+    step: usize,
     tone: (f32, f32),
     agreeing: usize,
     disagreeing: usize,
@@ -89,71 +89,61 @@ impl Candidate {
             return None;
         }
         let octaves = scale.log2().round() as i32;
-        let (level_a, level_b) = ((-octaves).max(0) as usize, octaves.max(0) as usize);
-        let whole_frame = inliers == 0;
-        let coarsest = if whole_frame { 3 } else { 2 };
+        let levels = ((-octaves).max(0) as usize, octaves.max(0) as usize);
+        let coarsest = if inliers == 0 { 3 } else { 2 };
+        // The map as each step left it, coarse to fine.
+        let mut settled: Vec<(usize, Affine)> = Vec::with_capacity(4);
         let mut map = map;
         for step in (0..=coarsest).rev() {
-            let (Some(target), Some(source)) = (a.luma.get(level_a + step), b.luma.get(level_b + step))
-            else {
+            let Some(planes) = Planes::at(a, b, levels, step) else {
                 continue;
             };
-            let rounds = match step {
-                3 => 3,
-                2 | 1 => 2,
-                _ => 1,
-            };
-            let freedom = if step == 3 {
-                Freedom::ShiftAndScale
-            } else {
-                Freedom::Affine
-            };
-            let side = if step == 0 { TILE } else { TILE * 3 / 4 };
-            for _ in 0..rounds {
-                let local = between(&map, level_a + step, level_b + step);
-                let grid = if step == 0 { Grid::Chessboard } else { Grid::All };
-                let tiles = measure(target, source, &local, side, grid);
-                // The coarser levels have aligned what can be aligned: most false hypotheses end here.
-                if step <= 1 && hopeless(&tiles) {
-                    return None;
-                }
-                let Some(better) = refine(&local, &tiles, [target.width, target.height], freedom) else {
-                    break;
-                };
-                map = between_back(&better, level_a + step, level_b + step);
-            }
-        }
-        if !super::pairing::plausible(&map) {
-            return None;
-        }
-        // Smooth images have nothing to say at the finest level: measure on larger tiles.
-        let mut measured: Option<(usize, Vec<Tile>, &Plane, usize)> = None;
-        for step in 0..=3 {
-            let (Some(target), Some(source)) = (a.luma.get(level_a + step), b.luma.get(level_b + step))
-            else {
+            let Some(refined) = planes.refined(&map) else {
                 break;
             };
-            let local = between(&map, level_a + step, level_b + step);
-            let tiles = measure(target, source, &local, TILE, Grid::All);
+            map = refined;
+            settled.push((step, map));
+        }
+        let mut best: Option<Self> = None;
+        let mut textured_most = 0;
+        for &(step, map) in settled.iter().rev() {
+            if !super::pairing::plausible(&map) {
+                continue;
+            }
+            let Some(planes) = Planes::at(a, b, levels, step) else {
+                continue;
+            };
+            let tiles = planes.measured(&map);
             let textured = textured(&tiles).count();
-            if measured.as_ref().is_none_or(|(most, ..)| textured > *most) {
-                measured = Some((textured, tiles, target, step));
+            let unit = f64::from(a.width) / planes.target.width as f64;
+            let new = Self::weigh(map, inliers, tiles, unit, (levels, step));
+            // Smooth images have nothing to say at the finest plane; blurred, pixelated and noisy ones say it at a coarser one.
+            let better = match (&best, &new) {
+                (_, None) => false,
+                (None, Some(_)) => true,
+                (Some(old), Some(new)) if textured_most >= ENOUGH => {
+                    textured >= ENOUGH && new.agreement() >= old.agreement() + CLEARLY_MORE
+                }
+                _ => textured > textured_most,
+            };
+            if better {
+                best = new;
+                textured_most = textured;
             }
-            if textured >= ENOUGH {
+            if textured_most >= ENOUGH && best.as_ref().is_some_and(|best| best.agreement() >= SETTLED) {
                 break;
             }
         }
-        let (_, tiles, target, step) = measured?;
-        Self::weigh(
-            map,
-            inliers,
-            tiles,
-            f64::from(a.width) / target.width as f64,
-            step,
-        )
+        best
     }
 
-    fn weigh(map: Affine, inliers: usize, tiles: Vec<Tile>, unit: f64, step: usize) -> Option<Self> {
+    fn weigh(
+        map: Affine,
+        inliers: usize,
+        tiles: Vec<Tile>,
+        unit: f64,
+        (levels, step): ((usize, usize), usize),
+    ) -> Option<Self> {
         if tiles.is_empty() {
             return None;
         }
@@ -166,7 +156,8 @@ impl Candidate {
             .count();
         Some(Self {
             unit,
-            grain: f64::from(1u32 << step),
+            levels,
+            step,
             map,
             inliers,
             tone,
@@ -177,10 +168,14 @@ impl Candidate {
         })
     }
 
+    /// Share of the tiles with something to say that agree.
+    fn agreement(&self) -> f64 {
+        self.agreeing as f64 / (self.agreeing + self.disagreeing).max(1) as f64
+    }
+
     /// Which of two candidates explains more.
     fn worth(&self) -> f64 {
-        let agreement = self.agreeing as f64 / (self.agreeing + self.disagreeing).max(1) as f64;
-        self.agreeing as f64 * agreement * self.unit
+        self.agreeing as f64 * self.agreement() * self.unit
     }
 
     /// Whether no other hypothesis can be better: the whole frame agrees.
@@ -190,18 +185,25 @@ impl Candidate {
 
     fn alignment(self, a: &Features, b: &Features) -> Alignment {
         let (overlap_a, overlap_b) = overlap(&self.map, a, b);
+        let grain = f64::from(1u32 << self.step);
+        let (moved, looked_for) = match Planes::at(a, b, self.levels, self.step) {
+            Some(planes) if self.agreeing >= ENOUGH && self.agreeing > self.disagreeing / 2 => {
+                planes.moved(&planes.between(&self.map), self.with(Verdict::Disagrees))
+            }
+            _ => (0, 0),
+        };
         let agreeing: Vec<&Tile> = self.with(Verdict::Agrees).collect();
         let mean = |f: &dyn Fn(&Tile) -> f32| {
             agreeing.iter().map(|t| f(t)).sum::<f32>() / agreeing.len().max(1) as f32
         };
-        let mut moved: Vec<f64> = agreeing
+        let mut steps: Vec<f64> = agreeing
             .iter()
             .filter_map(|t| t.displacement())
-            .map(|[x, y]| x.hypot(y) * self.grain)
+            .map(|[x, y]| x.hypot(y) * grain)
             .collect();
-        moved.sort_by(f64::total_cmp);
-        let square = moved.iter().map(|d| d * d).sum::<f64>() / moved.len().max(1) as f64;
-        let high = moved.get(moved.len() * 19 / 20).copied().unwrap_or(0.0);
+        steps.sort_by(f64::total_cmp);
+        let square = steps.iter().map(|d| d * d).sum::<f64>() / steps.len().max(1) as f64;
+        let high = steps.get(steps.len() * 19 / 20).copied().unwrap_or(0.0);
         let (saturation, colour_residual) = self.colour(a, b);
         let (long, short) = self.map.stretch();
         Alignment {
@@ -222,6 +224,10 @@ impl Candidate {
             offset: self.tone.1,
             saturation,
             colour_residual,
+            banded: self.contradicting > 0 && band::is_band(&self.tiles, self.tone),
+            grain: grain as f32,
+            moved,
+            looked_for,
             changed: self.changed(a),
         }
     }
@@ -337,38 +343,6 @@ fn touches(p: [f32; 4], q: [f32; 4]) -> bool {
     p[0] <= q[1] && q[0] <= p[1] && p[2] <= q[3] && q[2] <= p[3]
 }
 
-/// The map between planes of the given levels.
-fn between(map: &Affine, level_a: usize, level_b: usize) -> Affine {
-    let (up, down) = (f64::from(1u32 << level_a), 1.0 / f64::from(1u32 << level_b));
-    Affine::scaling(up, up)
-        .then(map)
-        .then(&Affine::scaling(down, down))
-}
-
-fn between_back(map: &Affine, level_a: usize, level_b: usize) -> Affine {
-    let (down, up) = (1.0 / f64::from(1u32 << level_a), f64::from(1u32 << level_b));
-    Affine::scaling(down, down)
-        .then(map)
-        .then(&Affine::scaling(up, up))
-}
-
-/// Whether hardly any textured tile correlates.
-fn hopeless(tiles: &[Tile]) -> bool {
-    let (mut count, mut good) = (0, 0);
-    for tile in textured(tiles) {
-        count += 1;
-        good += usize::from(tile.correlation > 0.5);
-    }
-    count >= ENOUGH && good * 5 < count
-}
-
-/// The tiles that have something to say.
-fn textured(tiles: &[Tile]) -> impl Iterator<Item = &Tile> {
-    tiles
-        .iter()
-        .filter(|t| t.spread_target.max(t.spread_source) >= TEXTURED)
-}
-
 /// Gain and offset of brightness, fitted to the means of the tiles that correlate, twice, the second time without
 /// the outliers of the first.
 fn tone(tiles: &[Tile]) -> (f32, f32) {
@@ -420,7 +394,7 @@ pub(super) fn judge(tile: &Tile, (gain, offset): (f32, f32)) -> Verdict {
 }
 
 /// What the best gain of its own leaves of a tile, grey levels; of flat tiles the difference in tone.
-fn unexplained(tile: &Tile, (gain, offset): (f32, f32)) -> f32 {
+pub(super) fn unexplained(tile: &Tile, (gain, offset): (f32, f32)) -> f32 {
     let spread = tile
         .spread_target
         .max(tile.spread_source / gain.abs().clamp(0.2, 5.0));

@@ -7,23 +7,31 @@
 //! not correlate. Everything is deterministic.
 
 mod affine;
+mod band;
 mod describe;
 mod detect;
 mod frame;
 mod judge;
+mod moved;
 mod pairing;
 mod plane;
+mod planes;
+mod refine;
 mod tiles;
 mod traces;
+mod wide;
 
 #[cfg(test)]
 mod tests;
+
+use std::sync::OnceLock;
 
 use image::RgbImage;
 
 use crate::types::{Region, Transform};
 use describe::Keypoint;
 use plane::Plane;
+use wide::{Kernel, wide};
 
 pub use judge::verify;
 pub use traces::{Trace, Traces, traces};
@@ -40,8 +48,9 @@ const SMALLEST_SIDE: usize = 16;
 pub struct Features {
     width: u32,
     height: u32,
-    keypoints: Vec<Keypoint>,
-    /// Luma, each plane half the size of the one before.
+    /// Found when they are first asked for: a pair that is the same frame needs none, and they cost more than all the rest.
+    keypoints: OnceLock<Vec<Keypoint>>,
+    /// Luma, each plane half the size of the one before; never empty.
     luma: Vec<Plane>,
     /// Blue and red difference at a quarter of the size.
     chroma: [Plane; 2],
@@ -80,29 +89,11 @@ impl Texture {
 }
 
 impl Features {
-    /// Extracts the features of a preview; meant for a long side of 400 pixels at most. A few milliseconds.
+    /// Extracts the features of a preview; meant for a long side of 400 pixels at most. About a millisecond, and a few more
+    /// when keypoints are needed.
     #[must_use]
     pub fn extract(preview: &RgbImage) -> Self {
         let luma = Plane::luma(preview);
-        let mut keypoints = Vec::with_capacity(KEYPOINTS + 64);
-        for level in detect::levels(&luma, KEYPOINTS) {
-            let size = (level.ratio[0] * level.ratio[1]).sqrt();
-            for &detect::Corner { x, y, dark } in &level.corners {
-                let angle = describe::orientation(&level.plane, x, y);
-                keypoints.push(Keypoint {
-                    at: [
-                        (x as f32 + 0.5) * level.ratio[0],
-                        (y as f32 + 0.5) * level.ratio[1],
-                    ],
-                    size,
-                    angle,
-                    dark,
-                    bits: describe::describe(&level.plane, x, y, angle),
-                });
-            }
-        }
-        // Corners of one kind are compared with each other only: keep them together.
-        keypoints.sort_by_key(|keypoint| keypoint.dark);
         let chroma = Plane::chroma(preview).map(|plane| plane.halved().halved());
         let views = frame::views(&luma);
         let texture = texture(&luma);
@@ -118,7 +109,7 @@ impl Features {
         Self {
             width: preview.width(),
             height: preview.height(),
-            keypoints,
+            keypoints: OnceLock::new(),
             luma: pyramid,
             chroma,
             views,
@@ -135,8 +126,48 @@ impl Features {
     /// Number of keypoints found.
     #[must_use]
     pub fn keypoint_count(&self) -> usize {
-        self.keypoints.len()
+        self.keypoints().len()
     }
+
+    /// The keypoints, bright corners first: corners of one kind are compared with each other only.
+    fn keypoints(&self) -> &[Keypoint] {
+        self.keypoints.get_or_init(|| wide(Describe(&self.luma[0])))
+    }
+}
+
+/// Finds and describes the keypoints of a plane.
+struct Describe<'a>(&'a Plane);
+
+impl Kernel for Describe<'_> {
+    type Output = Vec<Keypoint>;
+
+    #[inline(always)]
+    fn call(self) -> Vec<Keypoint> {
+        keypoints(self.0)
+    }
+}
+
+#[inline(always)]
+fn keypoints(luma: &Plane) -> Vec<Keypoint> {
+    let mut keypoints = Vec::with_capacity(KEYPOINTS + 64);
+    for level in detect::levels(luma, KEYPOINTS) {
+        let size = (level.ratio[0] * level.ratio[1]).sqrt();
+        for &detect::Corner { x, y, dark } in &level.corners {
+            let angle = describe::orientation(&level.plane, x, y);
+            keypoints.push(Keypoint {
+                at: [
+                    (x as f32 + 0.5) * level.ratio[0],
+                    (y as f32 + 0.5) * level.ratio[1],
+                ],
+                size,
+                angle,
+                dark,
+                bits: describe::describe(&level.plane, x, y, angle),
+            });
+        }
+    }
+    keypoints.sort_by_key(|keypoint| keypoint.dark);
+    keypoints
 }
 
 /// A preview of up to [`CLOSE_UP_SIDE`] a side, for text-like images: there the fillings of a form can be told apart.
@@ -226,11 +257,27 @@ pub struct Alignment {
     pub saturation: f32,
     /// Root mean square of the tiles' chroma that gain and offset leave unexplained, levels of 0 to 255.
     pub colour_residual: f32,
+    /// All that recompression cannot explain lies in one band across the frame, on ground of its own: a caption.
+    pub banded: bool,
+    /// Pixels of the finest planes of equal size for each pixel of the planes that were compared: 1, or more where the
+    /// images only agree, or only have anything to say, at a coarser scale.
+    pub grain: f32,
+    /// Of the disagreeing tiles with corners, at most 24 of them, those that were found some pixels away, all by the
+    /// same step: no edit does that, a second exposure does.
+    pub moved: u32,
+    /// Disagreeing tiles that were looked for nearby.
+    pub looked_for: u32,
     /// Where the images differ, boxes in A, relative units, largest first.
     pub changed: Vec<Region>,
 }
 
 impl Alignment {
+    /// Whether something moved between the two: not one tile by chance, and no small part of what differs.
+    #[must_use]
+    pub fn is_another_moment(&self) -> bool {
+        self.moved >= 3 && self.moved * 6 >= self.looked_for
+    }
+
     /// Share of the tiles with something to say that agree, 0 to 1.
     #[must_use]
     pub fn agreement(&self) -> f32 {

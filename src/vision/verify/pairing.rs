@@ -2,6 +2,7 @@
 
 use super::affine::{Affine, solve};
 use super::describe::{Bits, Keypoint, Mirror, distance};
+use super::wide::{Kernel, wide};
 
 /// Pairs farther apart than this many of 246 bits are chance.
 const MAX_DISTANCE: u32 = 72;
@@ -48,6 +49,31 @@ struct Nearest {
 
 /// For each of `query` the nearest of `target`; positions count from `offset`.
 fn nearest(query: &[Bits], target: &[Bits], offset: usize) -> Vec<Nearest> {
+    wide(Match {
+        query,
+        target,
+        offset,
+    })
+}
+
+/// The arguments of [`nearest`].
+struct Match<'a> {
+    query: &'a [Bits],
+    target: &'a [Bits],
+    offset: usize,
+}
+
+impl Kernel for Match<'_> {
+    type Output = Vec<Nearest>;
+
+    #[inline(always)]
+    fn call(self) -> Vec<Nearest> {
+        all_nearest(self.query, self.target, self.offset)
+    }
+}
+
+#[inline(always)]
+fn all_nearest(query: &[Bits], target: &[Bits], offset: usize) -> Vec<Nearest> {
     let mut all = Vec::with_capacity(query.len());
     for bits in query {
         let mut found = Nearest {

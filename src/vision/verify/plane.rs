@@ -19,6 +19,7 @@ impl Plane {
         Self { width, height, data }
     }
 
+    #[inline(always)]
     pub(super) fn row(&self, y: usize) -> &[u8] {
         &self.data[y * self.width..(y + 1) * self.width]
     }
@@ -75,6 +76,7 @@ impl Plane {
     }
 
     /// Resampled to another size by bilinear interpolation; meant for factors of 0.7 to 1.4.
+    #[inline(always)]
     pub(super) fn resampled(&self, width: usize, height: usize) -> Self {
         let sx = self.width as f32 / width as f32;
         let sy = self.height as f32 / height as f32;
@@ -98,6 +100,7 @@ impl Plane {
     }
 
     /// Smoothed by the binomial kernel 1-4-6-4-1 (standard deviation 1) in both directions.
+    #[inline(always)]
     pub(super) fn smoothed(&self) -> Self {
         let (w, h) = (self.width, self.height);
         if w < 5 || h < 5 {

@@ -302,6 +302,55 @@ fn two_fillings_of_one_form_disagree_where_they_were_filled_in() {
 }
 
 #[test]
+fn a_caption_on_ground_of_its_own_is_no_other_filling() {
+    let a = page(3, 1);
+    let captioned = |top: u32| {
+        let mut b = a.clone();
+        let height = b.height() / 8;
+        for y in top..top + height {
+            for x in 0..b.width() {
+                let letter = (x / 9 + y / 7).is_multiple_of(3);
+                b.put_pixel(x, y, if letter { Rgb([250; 3]) } else { Rgb([40, 30, 120]) });
+            }
+        }
+        b
+    };
+    for top in [0, a.height() - a.height() / 8] {
+        let found = aligned("caption", &a, &captioned(top));
+        assert!(found.banded && found.contradicting > 0, "{top}: {found:#?}");
+    }
+    let middle = aligned("in the middle", &a, &captioned(a.height() / 2));
+    assert!(!middle.banded, "{middle:#?}");
+    let filled = aligned("filled", &a, &page(3, 2));
+    assert!(!filled.banded, "{filled:#?}");
+}
+
+#[test]
+fn what_lost_its_detail_agrees_at_a_coarser_grain() {
+    let a = source();
+    let small = imageops::resize(&a, 80, 60, FilterType::Triangle);
+    let cases = [
+        ("blurred", imageops::blur(&a, 5.0)),
+        (
+            "enlarged",
+            imageops::resize(&small, 640, 480, FilterType::CatmullRom),
+        ),
+        (
+            "in cells",
+            imageops::resize(&small, 640, 480, FilterType::Nearest),
+        ),
+    ];
+    for (name, b) in cases {
+        let found = aligned(name, &a, &b);
+        assert!(
+            found.grain > 1.0 && found.agreement() > 0.85 && found.overlap_a > 0.97,
+            "{name}: {found:#?}"
+        );
+    }
+    assert!(aligned("sharp", &a, &jpeg(&a, 60)).grain < 1.5);
+}
+
+#[test]
 fn low_texture_aligns_as_a_whole_and_flat_proves_nothing() {
     let sky = RgbImage::from_fn(400, 300, |x, y| {
         let (x, y) = (x as f32 / 400.0, y as f32 / 300.0);

@@ -1,8 +1,8 @@
-//! Tile by tile comparison of one image with another warped onto it, and the refinement of the warp from what
-//! the tiles say about their own displacement.
+//! Tile by tile comparison of one image with another warped onto it.
 
-use super::affine::{Affine, solve};
+use super::affine::Affine;
 use super::plane::Plane;
+use super::wide::{Kernel, wide};
 
 /// What one tile of the target shows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,9 +24,9 @@ pub(super) struct Tile {
     /// Mean square of the fine detail of the target.
     pub(super) fine_energy: f32,
     /// Structure tensor: how well the tile can tell its displacement, xx, xy, yy.
-    structure: [f64; 3],
+    pub(super) structure: [f64; 3],
     /// Structure tensor times displacement.
-    pull: [f64; 2],
+    pub(super) pull: [f64; 2],
 }
 
 impl Tile {
@@ -44,7 +44,12 @@ impl Tile {
         Some([(yy * bx - xy * by) / det, (xx * by - xy * bx) / det])
     }
 
-    fn centre(&self) -> [f64; 2] {
+    /// Whether the texture can tell a displacement in every direction.
+    pub(super) fn has_corners(&self) -> bool {
+        self.displacement().is_some()
+    }
+
+    pub(super) fn centre(&self) -> [f64; 2] {
         let [left, right, top, bottom] = self.bounds.map(f64::from);
         [(left + right) / 2.0, (top + bottom) / 2.0]
     }
@@ -61,28 +66,59 @@ pub(super) enum Grid {
 /// Compares `target` with `source`, tiles of about `side` pixels; `map` leads from pixels of the target to pixels
 /// of the source. Tiles that do not fall wholly within the source are left out.
 pub(super) fn measure(target: &Plane, source: &Plane, map: &Affine, side: usize, grid: Grid) -> Vec<Tile> {
-    let columns = (target.width / side).max(1);
-    let rows = (target.height / side).max(1);
-    let mut tiles = Vec::with_capacity(columns * rows);
-    let mut scratch = Scratch::default();
-    for row in 0..rows {
-        let (top, bottom) = (row * target.height / rows, (row + 1) * target.height / rows);
-        for column in 0..columns {
-            if grid == Grid::Chessboard && (row + column) % 2 == 1 {
-                continue;
-            }
-            let (left, right) = (
-                column * target.width / columns,
-                (column + 1) * target.width / columns,
-            );
-            let bounds = [left, right, top, bottom];
-            if scratch.sample(source, map, bounds) {
-                scratch.copy(target, bounds);
-                tiles.push(scratch.compare(bounds));
+    wide(Measure {
+        target,
+        source,
+        map,
+        side,
+        grid,
+    })
+}
+
+/// The arguments of [`measure`].
+struct Measure<'a> {
+    target: &'a Plane,
+    source: &'a Plane,
+    map: &'a Affine,
+    side: usize,
+    grid: Grid,
+}
+
+impl Kernel for Measure<'_> {
+    type Output = Vec<Tile>;
+
+    #[inline(always)]
+    fn call(self) -> Vec<Tile> {
+        let Self {
+            target,
+            source,
+            map,
+            side,
+            grid,
+        } = self;
+        let columns = (target.width / side).max(1);
+        let rows = (target.height / side).max(1);
+        let mut tiles = Vec::with_capacity(columns * rows);
+        let mut scratch = Scratch::default();
+        for row in 0..rows {
+            let (top, bottom) = (row * target.height / rows, (row + 1) * target.height / rows);
+            for column in 0..columns {
+                if grid == Grid::Chessboard && (row + column) % 2 == 1 {
+                    continue;
+                }
+                let (left, right) = (
+                    column * target.width / columns,
+                    (column + 1) * target.width / columns,
+                );
+                let bounds = [left, right, top, bottom];
+                if scratch.sample(source, map, bounds) {
+                    scratch.copy(target, bounds);
+                    tiles.push(scratch.compare(bounds));
+                }
             }
         }
+        tiles
     }
-    tiles
 }
 
 /// Pixels that are summed side by side.
@@ -99,7 +135,7 @@ struct Scratch {
 
 impl Scratch {
     /// Fills the samples; false when the tile leaves the source.
-    #[inline]
+    #[inline(always)]
     fn sample(&mut self, source: &Plane, map: &Affine, [left, right, top, bottom]: [usize; 4]) -> bool {
         let corners = [(left, top), (right, top), (left, bottom), (right, bottom)].map(|(x, y)| {
             let [sx, sy] = map.apply([x as f64, y as f64]);
@@ -143,7 +179,7 @@ impl Scratch {
     }
 
     /// Copies the target; beyond its border the outermost pixels are repeated.
-    #[inline]
+    #[inline(always)]
     fn copy(&mut self, target: &Plane, [left, right, top, bottom]: [usize; 4]) {
         self.pixels.clear();
         self.pixels.resize(self.samples.len(), 0.0);
@@ -158,7 +194,7 @@ impl Scratch {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn compare(&self, [left, right, top, bottom]: [usize; 4]) -> Tile {
         let mut sums = Sums::default();
         let (count, stride) = (right - left, self.stride);
@@ -177,7 +213,7 @@ impl Scratch {
 }
 
 /// The lanes from `at` on, with those to the left, to the right, above and below.
-#[inline]
+#[inline(always)]
 fn around(data: &[f32], at: usize, stride: usize) -> [[f32; LANES]; 5] {
     let mut lanes = [[0.0; LANES]; 5];
     for (lanes, from) in lanes
@@ -190,7 +226,7 @@ fn around(data: &[f32], at: usize, stride: usize) -> [[f32; LANES]; 5] {
 }
 
 /// Bilinear value at a place that is a pixel or more within the plane.
-#[inline]
+#[inline(always)]
 fn inner(plane: &Plane, x: f32, y: f32) -> f32 {
     let (x0, y0) = (x as u32 as usize, y as u32 as usize);
     let (fx, fy) = (x - x0 as f32, y - y0 as f32);
@@ -202,8 +238,8 @@ fn inner(plane: &Plane, x: f32, y: f32) -> f32 {
     blend([top[0], top[1], bottom[0], bottom[1]], fx, fy)
 }
 
-#[inline]
-fn bilinear(plane: &Plane, x: f32, y: f32) -> f32 {
+#[inline(always)]
+pub(super) fn bilinear(plane: &Plane, x: f32, y: f32) -> f32 {
     let (x0, y0) = (x as usize, y as usize);
     let (fx, fy) = (x - x0 as f32, y - y0 as f32);
     let right = usize::from(x0 + 1 < plane.width);
@@ -217,7 +253,7 @@ fn bilinear(plane: &Plane, x: f32, y: f32) -> f32 {
     )
 }
 
-#[inline]
+#[inline(always)]
 fn blend(values: [u8; 4], fx: f32, fy: f32) -> f32 {
     let [a, b, c, d] = values.map(f32::from);
     let top = a + (b - a) * fx;
@@ -253,7 +289,7 @@ struct Total {
 
 impl Sums {
     /// Adds the first `count` lanes; both sides as pixel, left, right, upper and lower neighbour.
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, target: [[f32; LANES]; 5], source: [[f32; LANES]; 5], count: usize) {
         for lane in 0..LANES {
             let [t, t_left, t_right, t_up, t_down] = target.map(|v| v[lane]);
@@ -290,7 +326,7 @@ impl Sums {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn total(&self) -> Total {
         let [
             t,
@@ -333,7 +369,7 @@ impl Sums {
     }
 
     /// The tile of `n` pixels.
-    #[inline]
+    #[inline(always)]
     fn tile(&self, bounds: [usize; 4], n: f32) -> Tile {
         let sums = self.total();
         let (mean_t, mean_s) = (sums.t / n, sums.s / n);
@@ -371,108 +407,4 @@ impl Sums {
             pull: b.map(f64::from),
         }
     }
-}
-
-/// How freely a refinement may change the map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Freedom {
-    /// Six parameters.
-    Affine,
-    /// Shift and scale per axis: for the first steps, where few tiles carry weight.
-    ShiftAndScale,
-}
-
-/// One step of Gauss–Newton: tiles vote with their displacement, weighted by texture and agreement; outliers are
-/// down-weighted (Tukey). Returns the improved map, or `None` when too little texture agrees.
-pub(super) fn refine(map: &Affine, tiles: &[Tile], size: [usize; 2], freedom: Freedom) -> Option<Affine> {
-    let (w, h) = (size[0] as f64, size[1] as f64);
-    let limit = 3.0;
-    let mut votes: Vec<(&Tile, f64)> = tiles
-        .iter()
-        .filter(|t| t.correlation > 0.25 && t.spread_target > 2.0 && t.spread_source > 1.0)
-        .map(|t| (t, f64::from(t.correlation * t.correlation)))
-        .collect();
-    if votes.len() < 4 {
-        return None;
-    }
-    // Normalised coordinates keep the system well conditioned.
-    let place = |tile: &Tile| {
-        let [x, y] = tile.centre();
-        [x / w - 0.5, y / h - 0.5]
-    };
-    let mut step = [0.0; 6];
-    for round in 0..3 {
-        let mut normal = [[0.0; 6]; 6];
-        let mut right = [0.0; 6];
-        for (tile, weight) in &votes {
-            let [x, y] = place(tile);
-            let [xx, xy, yy] = tile.structure.map(|v| v * weight);
-            let [px, py] = tile.pull.map(|v| v * weight);
-            let basis = [x, y, 1.0];
-            for i in 0..3 {
-                for j in 0..3 {
-                    let product = basis[i] * basis[j];
-                    normal[i][j] += xx * product;
-                    normal[i][j + 3] += xy * product;
-                    normal[i + 3][j] += xy * product;
-                    normal[i + 3][j + 3] += yy * product;
-                }
-                right[i] += px * basis[i];
-                right[i + 3] += py * basis[i];
-            }
-        }
-        let trace: f64 = (0..6).map(|i| normal[i][i]).sum();
-        if trace <= 0.0 {
-            return None;
-        }
-        for (i, row) in normal.iter_mut().enumerate() {
-            // A little damping; rotation and shear are held still in the first steps.
-            row[i] += 1e-4 * trace;
-            if freedom == Freedom::ShiftAndScale && (i == 1 || i == 3) {
-                row[i] += 1e3 * trace;
-            }
-        }
-        step = solve(normal, right)?;
-        if round == 2 {
-            break;
-        }
-        let misfit = |tile: &Tile| {
-            let [x, y] = place(tile);
-            let predicted = [
-                step[0] * x + step[1] * y + step[2],
-                step[3] * x + step[4] * y + step[5],
-            ];
-            let [xx, xy, yy] = tile.structure;
-            let (rx, ry) = (
-                tile.pull[0] - xx * predicted[0] - xy * predicted[1],
-                tile.pull[1] - xy * predicted[0] - yy * predicted[1],
-            );
-            (rx * rx + ry * ry).sqrt() / (xx + yy).max(1e-9)
-        };
-        let mut misfits: Vec<f64> = votes.iter().map(|(tile, _)| misfit(tile)).collect();
-        misfits.sort_by(f64::total_cmp);
-        let cut = (4.0 * misfits[misfits.len() / 2]).clamp(0.2, limit);
-        for (tile, weight) in &mut votes {
-            let ratio = misfit(tile) / cut;
-            let tukey = if ratio < 1.0 {
-                (1.0 - ratio * ratio).powi(2)
-            } else {
-                0.0
-            };
-            *weight = f64::from(tile.correlation * tile.correlation) * tukey;
-        }
-    }
-    if step.iter().any(|s| !s.is_finite() || s.abs() > limit * 4.0) {
-        return None;
-    }
-    // The target point x matches the source under x + step(x): apply the step first, then the old map.
-    let shift = Affine([
-        1.0 + step[0] / w,
-        step[1] / h,
-        step[2] - 0.5 * (step[0] + step[1]),
-        step[3] / w,
-        1.0 + step[4] / h,
-        step[5] - 0.5 * (step[3] + step[4]),
-    ]);
-    Some(shift.then(map))
 }

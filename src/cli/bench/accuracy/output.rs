@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::super::super::matching::MatchJson;
 use crate::engine::accuracy::{
-    Accuracy, Estimate, Group, GroupResult, Method, MethodResult, Mistake, WholeResult,
+    Accuracy, Decided, Estimate, Group, GroupResult, Method, MethodResult, Mistake, WholeResult,
 };
 use crate::vision::attack::Edit;
 
@@ -86,6 +86,8 @@ struct CascadeJson<'a> {
 struct DecidedJson {
     retrieved: EstimateJson,
     found: EstimateJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_strength: Option<[EstimateJson; 3]>,
 }
 
 #[derive(Serialize)]
@@ -141,10 +143,11 @@ impl MethodJson {
 
 impl<'a> CascadeJson<'a> {
     fn of(whole: &'a WholeResult, queries: u64) -> Self {
-        let decided = |(group, (retrieved, found)): (&Group, &(Estimate, Estimate))| {
+        let decided = |(group, decided): (&Group, &Decided)| {
             let json = DecidedJson {
-                retrieved: (*retrieved).into(),
-                found: (*found).into(),
+                retrieved: decided.retrieved.into(),
+                found: decided.found.into(),
+                by_strength: decided.by_strength.map(|three| three.map(EstimateJson::from)),
             };
             (group.name(), json)
         };
@@ -303,8 +306,8 @@ fn families(text: &mut String, accuracy: &Accuracy) {
     if accuracy.whole.is_some() {
         let _ = write!(
             text,
-            " {:<12} {:<10} {:<19}",
-            "cascade", "candidate", "decided a copy"
+            " {:<12} {:<10} {:<19} {:<18}",
+            "cascade", "candidate", "decided a copy", "by strength"
         );
     }
     text.push('\n');
@@ -327,13 +330,17 @@ fn families(text: &mut String, accuracy: &Accuracy) {
             other(fused),
             other(pdq),
         );
-        if let Some((retrieved, found)) = accuracy.whole.as_ref().and_then(|w| w.groups.get(group)) {
+        if let Some(decided) = accuracy.whole.as_ref().and_then(|w| w.groups.get(group)) {
+            let strengths = decided.by_strength.map_or_else(String::new, |three| {
+                let [a, b, c] = three.map(|estimate| estimate.value);
+                format!("{a:.2} / {b:.2} / {c:.2}")
+            });
             let _ = write!(
                 text,
-                " {:<12} {:<10.3} {:<19}",
+                " {:<12} {:<10.3} {:<19} {strengths:<18}",
                 other(accuracy.methods.get(&Method::Cascade)),
-                retrieved.value,
-                interval(*found)
+                decided.retrieved.value,
+                interval(decided.found)
             );
         }
         text.truncate(text.trim_end().len());

@@ -1,0 +1,288 @@
+//! Which candidate pairs are verified, and in which order: no more than the groups need.
+//!
+//! A family of twelve copies has sixty-six pairs, and eleven of them say all there is to say. So images lead in turns: one
+//! that is likelier than its neighbours to be the picture all others were made from is verified against them, and what
+//! proves to be its copy is not compared with its siblings. At the end those pairs are left that no leader speaks for.
+//! The order depends on pairs, promises and ranks alone, never on threads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::types::MatchClass;
+
+/// Rounds of leaders before all that is left is verified at once.
+const ROUNDS: usize = 16;
+
+/// A candidate pair, `a < b`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Promising {
+    /// One image.
+    pub a: u32,
+    /// The other.
+    pub b: u32,
+    /// Probability that they are copies, by their descriptors.
+    pub promise: f32,
+}
+
+/// Promise from which a pair is verified whatever else its images have.
+const LIKELY: f32 = 0.3;
+/// Of the less likely pairs of an image so many are verified, the likeliest.
+const UNLIKELY_KEPT: usize = 3;
+
+/// The pairs that are worth verifying: those that are likely, and of the others the best few of either image. Where the
+/// first few are no copies, the tenth is none either.
+#[must_use]
+pub fn worthwhile(mut pairs: Vec<Promising>) -> Vec<Promising> {
+    pairs.sort_by(|p, q| q.promise.total_cmp(&p.promise).then((p.a, p.b).cmp(&(q.a, q.b))));
+    let mut taken: BTreeMap<u32, usize> = BTreeMap::new();
+    pairs.retain(|pair| {
+        let mut is_among_first = false;
+        for image in [pair.a, pair.b] {
+            let rank = taken.entry(image).or_default();
+            is_among_first |= *rank < UNLIKELY_KEPT;
+            *rank += 1;
+        }
+        is_among_first || pair.promise >= LIKELY
+    });
+    pairs
+}
+
+/// The pairs that are still to be verified.
+pub struct Agenda {
+    /// Candidates of every image that it was not handed out with.
+    waiting: BTreeMap<u32, BTreeSet<u32>>,
+    /// Images by rank: the first leads.
+    rank: Vec<u32>,
+    state: Vec<State>,
+    /// Leaders that an image is a copy of, with the class.
+    led_by: BTreeMap<u32, BTreeMap<u32, MatchClass>>,
+    handed_out: BTreeSet<(u32, u32)>,
+    rounds: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Free,
+    Leads,
+    Follows,
+}
+
+impl Agenda {
+    /// An agenda of `pairs` among `images` images. Leaders are those whom their neighbours promise to resemble most; of equal
+    /// ones the first by `order`, which compares positions.
+    #[must_use]
+    pub fn new(images: usize, pairs: &[Promising], order: impl Fn(u32, u32) -> std::cmp::Ordering) -> Self {
+        let mut waiting: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        // Whole numbers add up to the same in any order.
+        let mut weight = vec![0u64; images];
+        for pair in pairs {
+            waiting.entry(pair.a).or_default().insert(pair.b);
+            waiting.entry(pair.b).or_default().insert(pair.a);
+            // In tenths: of several that all resemble each other `order` chooses.
+            let promise = (f64::from(pair.promise.clamp(0.0, 1.0)) * 10.0).round() as u64;
+            weight[pair.a as usize] += promise;
+            weight[pair.b as usize] += promise;
+        }
+        let mut by_rank: Vec<u32> = (0u32..).take(images).collect();
+        by_rank.sort_by(|&x, &y| {
+            weight[y as usize]
+                .cmp(&weight[x as usize])
+                .then_with(|| order(x, y))
+                .then(x.cmp(&y))
+        });
+        let mut rank = vec![0; images];
+        for (place, image) in (0u32..).zip(by_rank) {
+            rank[image as usize] = place;
+        }
+        Self {
+            waiting,
+            rank,
+            state: vec![State::Free; images],
+            led_by: BTreeMap::new(),
+            handed_out: BTreeSet::new(),
+            rounds: 0,
+        }
+    }
+
+    /// The pairs to verify next, in order; none when all is done. Tell [`Agenda::found`] what came out before asking again.
+    pub fn next_round(&mut self) -> Vec<(u32, u32)> {
+        self.rounds += 1;
+        if self.rounds <= ROUNDS {
+            let pairs = self.led();
+            if !pairs.is_empty() {
+                return pairs;
+            }
+            self.rounds = ROUNDS;
+        }
+        self.rest()
+    }
+
+    /// Takes the copies among the pairs of the last round: the pair, and its class.
+    pub fn found(&mut self, copies: impl IntoIterator<Item = ((u32, u32), MatchClass)>) {
+        for ((a, b), class) in copies {
+            for (leader, other) in [(a, b), (b, a)] {
+                if self.state[leader as usize] == State::Leads {
+                    self.led_by.entry(other).or_default().insert(leader, class);
+                    if self.state[other as usize] == State::Free {
+                        self.state[other as usize] = State::Follows;
+                    }
+                }
+            }
+        }
+    }
+
+    /// New leaders, each with its neighbours that neither lead nor follow.
+    fn led(&mut self) -> Vec<(u32, u32)> {
+        let is_free = |image: &u32| self.state[*image as usize] == State::Free;
+        let rank = |image: u32| self.rank[image as usize];
+        let leaders: Vec<u32> = self
+            .waiting
+            .iter()
+            .filter(|(image, _)| is_free(image))
+            .filter(|(image, others)| {
+                let mut free = others.iter().filter(|other| is_free(other)).peekable();
+                free.peek().is_some() && free.all(|&other| rank(**image) < rank(other))
+            })
+            .map(|(image, _)| *image)
+            .collect();
+        let mut pairs = BTreeSet::new();
+        for leader in leaders {
+            let free: Vec<u32> = self.waiting[&leader]
+                .iter()
+                .copied()
+                .filter(|other| self.state[*other as usize] == State::Free)
+                .collect();
+            for other in free {
+                self.hand_out(leader, other);
+                pairs.insert((leader.min(other), leader.max(other)));
+            }
+            self.state[leader as usize] = State::Leads;
+        }
+        pairs.into_iter().collect()
+    }
+
+    /// What no leader speaks for: a whole copy is represented by its leader, and images that follow one leader are known to
+    /// belong together.
+    fn rest(&mut self) -> Vec<(u32, u32)> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut pairs = BTreeSet::new();
+        for (&a, others) in &waiting {
+            for &b in others.range(a + 1..) {
+                let (x, y) = (self.representative(a), self.representative(b));
+                let pair = (x.min(y), x.max(y));
+                if x != y && !self.handed_out.contains(&pair) && !self.follow_one(x, y) {
+                    pairs.insert(pair);
+                }
+            }
+        }
+        self.handed_out.extend(&pairs);
+        pairs.into_iter().collect()
+    }
+
+    /// The leader that shows the same frame, or the image itself.
+    fn representative(&self, image: u32) -> u32 {
+        let whole = |(leader, class): (&u32, &MatchClass)| (*class > MatchClass::Edited).then_some(*leader);
+        let leaders = self.led_by.get(&image);
+        let best = leaders.and_then(|l| l.iter().filter_map(whole).min_by_key(|l| self.rank[*l as usize]));
+        best.unwrap_or(image)
+    }
+
+    fn follow_one(&self, a: u32, b: u32) -> bool {
+        let leaders = |image: u32| self.led_by.get(&image).into_iter().flat_map(BTreeMap::keys);
+        leaders(a).any(|leader| leaders(b).any(|other| other == leader))
+    }
+
+    fn hand_out(&mut self, a: u32, b: u32) {
+        self.handed_out.insert((a.min(b), a.max(b)));
+        for (one, other) in [(a, b), (b, a)] {
+            if let Some(others) = self.waiting.get_mut(&one) {
+                others.remove(&other);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Works an agenda off: families are sets of equal numbers, and copies within one are whole frames or parts.
+    fn verified(families: &[u32], pairs: &[(u32, u32)], class: MatchClass) -> Vec<(u32, u32)> {
+        let pairs: Vec<Promising> = pairs
+            .iter()
+            .map(|&(a, b)| Promising { a, b, promise: 0.5 })
+            .collect();
+        let mut agenda = Agenda::new(families.len(), &pairs, |x, y| x.cmp(&y));
+        let mut done = Vec::new();
+        for _ in 0..100 {
+            let round = agenda.next_round();
+            if round.is_empty() {
+                return done;
+            }
+            let copies = round
+                .iter()
+                .filter(|(a, b)| families[*a as usize] == families[*b as usize]);
+            agenda.found(copies.map(|pair| (*pair, class)));
+            done.extend(round);
+        }
+        panic!("the agenda does not end");
+    }
+
+    fn all_pairs(count: u32) -> Vec<(u32, u32)> {
+        (0..count)
+            .flat_map(|a| (a + 1..count).map(move |b| (a, b)))
+            .collect()
+    }
+
+    #[test]
+    fn a_family_is_verified_around_one_image() {
+        for class in [MatchClass::Edited, MatchClass::NearIdentical] {
+            let done = verified(&[7; 12], &all_pairs(12), class);
+            assert_eq!(done, (1..12).map(|b| (0, b)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn strangers_are_all_compared() {
+        let mut done = verified(&[0, 1, 2, 3, 4], &all_pairs(5), MatchClass::Edited);
+        done.sort_unstable();
+        assert_eq!(done, all_pairs(5));
+    }
+
+    #[test]
+    fn whole_copies_are_represented_and_parts_speak_for_themselves() {
+        // 0 and 1 are one family, 2 and 3 another; the candidates cross.
+        let families = [0, 0, 1, 1];
+        let pairs = [(0, 1), (2, 3), (1, 3)];
+        let whole = verified(&families, &pairs, MatchClass::NearIdentical);
+        assert!(whole.len() == 3, "{whole:?}");
+        let leaders = Agenda::new(4, &[], |x, y| x.cmp(&y)).next_round();
+        assert!(leaders.is_empty(), "nothing to verify");
+        let parts = verified(&families, &pairs, MatchClass::Edited);
+        assert!(parts.contains(&(1, 3)), "{parts:?}");
+    }
+
+    #[test]
+    fn of_unlikely_pairs_the_best_few_of_either_image_are_kept() {
+        let promise = |a, b, promise| Promising { a, b, promise };
+        let mut pairs: Vec<Promising> = (1..10).map(|b| promise(0, b, 0.05)).collect();
+        // Image 9 has two likely copies and a crowd: 0 is not among its first three.
+        pairs.extend([promise(9, 10, 0.9), promise(9, 11, 0.9), promise(9, 12, 0.2)]);
+        let kept: Vec<(u32, u32)> = worthwhile(pairs).iter().map(|p| (p.a, p.b)).collect();
+        assert!(kept.starts_with(&[(9, 10), (9, 11), (9, 12)]));
+        assert!(kept.contains(&(0, 1)) && !kept.contains(&(0, 9)), "{kept:?}");
+        assert_eq!(kept.len(), 3 + 8, "each of the others has no better pair");
+    }
+
+    #[test]
+    fn the_image_most_alike_to_the_others_leads() {
+        let promise = |a, b, promise| Promising { a, b, promise };
+        let pairs = [
+            promise(0, 1, 0.2),
+            promise(1, 2, 0.9),
+            promise(0, 2, 0.9),
+            promise(2, 3, 0.9),
+        ];
+        let mut agenda = Agenda::new(4, &pairs, |x, y| x.cmp(&y));
+        assert_eq!(agenda.next_round(), [(0, 2), (1, 2), (2, 3)]);
+    }
+}

@@ -1,0 +1,118 @@
+//! A pair of planes of two images at about equal size: a map is refined and measured on them.
+
+use super::Features;
+use super::affine::Affine;
+use super::moved;
+use super::plane::Plane;
+use super::refine::{Freedom, refine};
+use super::tiles::{Grid, Tile, measure};
+
+/// Side of a tile in pixels of the plane compared.
+const TILE: usize = 16;
+/// Textured tiles that make a verdict; with fewer, larger tiles are tried.
+pub(super) const ENOUGH: usize = 12;
+/// Tiles of less spread than this in both images prove nothing, grey levels.
+pub(super) const TEXTURED: f32 = 5.0;
+
+/// The planes of a pair that show what they share at about the same size.
+pub(super) struct Planes<'a> {
+    pub(super) target: &'a Plane,
+    source: &'a Plane,
+    level_a: usize,
+    level_b: usize,
+    step: usize,
+}
+
+impl<'a> Planes<'a> {
+    /// `step` octaves coarser than the finest planes of equal size; `None` where an image has no such plane.
+    pub(super) fn at(
+        a: &'a Features,
+        b: &'a Features,
+        (level_a, level_b): (usize, usize),
+        step: usize,
+    ) -> Option<Self> {
+        Some(Self {
+            target: a.luma.get(level_a + step)?,
+            source: b.luma.get(level_b + step)?,
+            level_a: level_a + step,
+            level_b: level_b + step,
+            step,
+        })
+    }
+
+    /// The map between these planes.
+    pub(super) fn between(&self, map: &Affine) -> Affine {
+        let (up, down) = (
+            f64::from(1u32 << self.level_a),
+            1.0 / f64::from(1u32 << self.level_b),
+        );
+        Affine::scaling(up, up)
+            .then(map)
+            .then(&Affine::scaling(down, down))
+    }
+
+    fn between_back(&self, map: &Affine) -> Affine {
+        let (down, up) = (
+            1.0 / f64::from(1u32 << self.level_a),
+            f64::from(1u32 << self.level_b),
+        );
+        Affine::scaling(down, down)
+            .then(map)
+            .then(&Affine::scaling(up, up))
+    }
+
+    /// The map refined on these planes; `None` when they show different things under it: the coarser planes have aligned
+    /// what can be aligned, and most false hypotheses end here.
+    pub(super) fn refined(&self, map: &Affine) -> Option<Affine> {
+        let (rounds, freedom) = match self.step {
+            3 => (3, Freedom::ShiftAndScale),
+            1 | 2 => (2, Freedom::Affine),
+            _ => (1, Freedom::Affine),
+        };
+        let (side, grid) = if self.step == 0 {
+            (TILE, Grid::Chessboard)
+        } else {
+            (TILE * 3 / 4, Grid::All)
+        };
+        let mut map = *map;
+        for _ in 0..rounds {
+            let local = self.between(&map);
+            let tiles = measure(self.target, self.source, &local, side, grid);
+            if self.step <= 1 && hopeless(&tiles) {
+                return None;
+            }
+            let size = [self.target.width, self.target.height];
+            let Some(better) = refine(&local, &tiles, size, freedom) else {
+                break;
+            };
+            map = self.between_back(&better);
+        }
+        Some(map)
+    }
+
+    /// How many of some tiles moved, of how many that were looked for; `map` is that of these planes.
+    pub(super) fn moved<'t>(&self, map: &Affine, tiles: impl Iterator<Item = &'t Tile>) -> (u32, u32) {
+        moved::moved(self.target, self.source, map, tiles)
+    }
+
+    pub(super) fn measured(&self, map: &Affine) -> Vec<Tile> {
+        measure(self.target, self.source, &self.between(map), TILE, Grid::All)
+    }
+}
+
+/// Whether hardly any textured tile correlates.
+fn hopeless(tiles: &[Tile]) -> bool {
+    let (mut count, mut good) = (0, 0);
+    for tile in textured(tiles) {
+        count += 1;
+        good += usize::from(tile.correlation > 0.5);
+    }
+    count >= ENOUGH && good * 5 < count
+}
+
+/// The tiles that have something to say.
+pub(super) fn textured(tiles: &[Tile]) -> impl Iterator<Item = &Tile> {
+    tiles
+        .iter()
+        .filter(|t| t.spread_target.max(t.spread_source) >= TEXTURED)
+}
