@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use doppel::segment::compaction::Policy;
 use doppel::shard::fsck::{Repair, Severity, Target, fsck};
 use doppel::shard::{Appended, Shard, ShardOptions, StoreLocation, Stores};
 use doppel::types::{
@@ -62,6 +63,11 @@ async fn open(dir: &Path) -> (Stores, Arc<Shard>) {
     let options = ShardOptions {
         seal_rows: 150,
         orphan_age: Duration::ZERO,
+        compaction: Policy {
+            most_small: 6,
+            most_scanned: 5000,
+            ..Policy::default()
+        },
         ..ShardOptions::new(DIM, model())
     };
     let collection = CollectionName::default_collection();
@@ -137,6 +143,8 @@ struct Told {
     deleting: BTreeSet<u64>,
     deleted: BTreeSet<u64>,
     highest: u64,
+    /// First number of the last child: it may have stored some and been killed before it said so.
+    start: u64,
 }
 
 impl Told {
@@ -154,6 +162,7 @@ impl Told {
 }
 
 fn round(dir: &Path, told: &mut Told, kill_after: Duration) {
+    told.start = told.highest.max(told.start) + 1000;
     let mut child = Command::new(std::env::current_exe().expect("this program"))
         .args([
             "--exact",
@@ -162,7 +171,7 @@ fn round(dir: &Path, told: &mut Told, kill_after: Duration) {
             "--test-threads=1",
         ])
         .env(CHILD, dir)
-        .env("DOPPEL_TEST_CRASH_START", (told.highest + 1000).to_string())
+        .env("DOPPEL_TEST_CRASH_START", told.start.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .expect("the child starts");

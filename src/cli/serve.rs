@@ -33,7 +33,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(_: Args, context: &Context) -> anyhow::Result<Exit> {
-    context.runtime()?.block_on(serve(&context.config))?;
+    let runtime = context.runtime()?;
+    let served = runtime.block_on(serve(&context.config));
+    // A merge of segments that is being computed may take minutes more, and nothing of it is needed.
+    runtime.shutdown_background();
+    served?;
     Ok(Exit::Done)
 }
 

@@ -2,13 +2,14 @@
 //! out.
 //!
 //! Elected by create-if-absent and a watch, not by etcd's own campaign calls. The election decides who should act; what
-//! makes it safe when two believe they are elected are the epochs and fences of the shards.
+//! makes it safe when two believe they are elected are the epochs and fences of the shards. So losing the metadata store is
+//! no reason to step down: the elected node goes on, and when the store is back it asks whether another stands in its place.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::metadata::keys::Keys;
@@ -21,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Proof of being elected, for as long as [`Self::is_held`].
 pub struct Leadership {
     metadata: Arc<dyn MetadataStore>,
-    lease: LeaseId,
+    lease: Arc<Mutex<LeaseId>>,
     held: watch::Receiver<bool>,
     stop: CancellationToken,
 }
@@ -43,7 +44,7 @@ pub async fn elect(
         match stand(&metadata, &key, node, ttl).await {
             Ok(Some(lease)) => {
                 tracing::info!(%node, cluster, "elected");
-                return Ok(Leadership::keep(metadata, lease, ttl));
+                return Ok(Leadership::keep(metadata, key, node.clone(), lease, ttl));
             }
             Ok(None) => {
                 if !announced {
@@ -118,43 +119,54 @@ async fn wait_for_vacancy(metadata: &Arc<dyn MetadataStore>, key: &str, ttl: Dur
 }
 
 impl Leadership {
-    fn keep(metadata: Arc<dyn MetadataStore>, lease: LeaseId, ttl: Duration) -> Self {
+    fn keep(
+        metadata: Arc<dyn MetadataStore>,
+        key: String,
+        node: NodeId,
+        lease: LeaseId,
+        ttl: Duration,
+    ) -> Self {
         let (state, held) = watch::channel(true);
         let stop = CancellationToken::new();
-        let store = metadata.clone();
-        let stopped = stop.clone();
+        let lease = Arc::new(Mutex::new(lease));
+        let leadership = Self {
+            metadata: metadata.clone(),
+            lease: lease.clone(),
+            held,
+            stop: stop.clone(),
+        };
         tokio::spawn(async move {
             let renewing = async {
-                let mut renewed = Instant::now();
                 loop {
                     tokio::time::sleep(ttl / 3).await;
-                    let asked = Instant::now();
-                    match store.renew_lease(lease).await {
-                        Ok(()) => renewed = asked,
-                        Err(MetadataError::LeaseLost { .. }) => return,
-                        // Without an answer it counts as held as long as it surely is.
-                        Err(error) if renewed.elapsed() < ttl => {
-                            tracing::warn!(%error, "renewing the election failed, will try again");
+                    let current = *lease.lock();
+                    match metadata.renew_lease(current).await {
+                        Ok(()) => {}
+                        Err(MetadataError::LeaseLost { .. }) => {
+                            match stand(&metadata, &key, &node, ttl).await {
+                                Ok(Some(fresh)) => {
+                                    tracing::warn!("the election had run out, and nobody else stood");
+                                    *lease.lock() = fresh;
+                                }
+                                Ok(None) => return,
+                                Err(error) => tracing::warn!(%error, "standing again failed, will try again"),
+                            }
                         }
-                        Err(_) => return,
+                        // Nobody can be elected where this node cannot ask, or else the shards' fences stop it.
+                        Err(error) => tracing::warn!(%error, "renewing the election failed, will try again"),
                     }
                 }
             };
             tokio::select! {
-                () = renewing => tracing::warn!("no longer elected"),
-                () = stopped.cancelled() => {}
+                () = renewing => tracing::warn!("another node is elected"),
+                () = stop.cancelled() => {}
             }
             state.send_replace(false);
         });
-        Self {
-            metadata,
-            lease,
-            held,
-            stop,
-        }
+        leadership
     }
 
-    /// Whether the election stands, as far as this node knows.
+    /// Whether the election stands, as far as this node knows: as long as the metadata store does not answer, it does.
     #[must_use]
     pub fn is_held(&self) -> bool {
         *self.held.borrow()
@@ -175,7 +187,8 @@ impl Leadership {
     /// As the store fails; the lease runs out then.
     pub async fn resign(self) -> Result<(), MetadataError> {
         self.stop.cancel();
-        self.metadata.revoke_lease(self.lease).await
+        let lease = *self.lease.lock();
+        self.metadata.revoke_lease(lease).await
     }
 }
 
@@ -218,10 +231,24 @@ mod tests {
             .expect("in time")
             .expect("no panic");
         assert!(third.is_held());
-        store
-            .revoke_lease(third.lease)
-            .await
-            .expect("revoked behind its back");
+        // Its lease goes behind its back, and nobody else is there: it stands again.
+        let lost = *third.lease.lock();
+        store.revoke_lease(lost).await.expect("revoked");
+        let key = Keys::new("c").leader();
+        let again = tokio::time::timeout(patience, async {
+            while *third.lease.lock() == lost || store.get(&key).await.expect("read").is_none() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        again.await.expect("in time");
+        assert!(third.is_held());
+        // Somebody else is there: it steps down.
+        let waiting = stand("d");
+        tokio::time::sleep(ttl).await;
+        let lease = *third.lease.lock();
+        store.revoke_lease(lease).await.expect("revoked");
+        let fourth = tokio::time::timeout(patience, waiting).await.expect("in time");
+        assert!(fourth.expect("no panic").is_held());
         tokio::time::timeout(patience, third.lost())
             .await
             .expect("it notices");
@@ -238,9 +265,30 @@ mod tests {
     async fn one_leads_at_a_time_in_etcd() {
         let etcd = Etcd::start();
         let options = EtcdOptions {
-            endpoints: vec![etcd.endpoint()],
+            endpoints: etcd.endpoints(),
             user: None,
         };
         contract(Arc::new(EtcdStore::connect(&options).await.expect("connected"))).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn losing_etcd_for_longer_than_the_lease_deposes_nobody() {
+        let mut etcd = Etcd::start();
+        let options = EtcdOptions {
+            endpoints: etcd.endpoints(),
+            user: None,
+        };
+        let store: Arc<dyn MetadataStore> = Arc::new(EtcdStore::connect(&options).await.expect("connected"));
+        let ttl = Duration::from_secs(2);
+        let node = "a".parse().expect("a name");
+        let elected = elect(store.clone(), "c", &node, ttl).await.expect("elected");
+        etcd.kill(0);
+        tokio::time::sleep(ttl * 3).await;
+        assert!(elected.is_held());
+        etcd.restart(0);
+        tokio::time::sleep(ttl * 3).await;
+        assert!(elected.is_held());
+        let entry = store.get(&Keys::new("c").leader()).await.expect("read");
+        assert_eq!(entry.expect("it stands").value, "a");
     }
 }

@@ -94,6 +94,7 @@ impl Collection {
             model: self.spec.model_hash.to_string(),
             keep_originals: self.keeps_originals(),
             closed: None,
+            damage: self.shards.iter().flat_map(|shard| shard.damage()).collect(),
         }
     }
 
@@ -128,6 +129,7 @@ impl Closed {
             model: self.spec.model_hash.to_string(),
             keep_originals: self.spec.keep_originals,
             closed: Some(self.reason.clone()),
+            damage: Vec::new(),
         }
     }
 }

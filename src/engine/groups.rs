@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::collections::Collection;
 use super::jobs::JobHandle;
+use super::objects::ORPHAN_AGE;
 use super::{Cursor, Engine, EngineError, Found, JobInfo, JobKind};
 use crate::dedup::groups::Apart;
 use crate::dedup::{self, Candidate, Edge, KeepPolicy, Match, originality};
@@ -18,8 +18,6 @@ use crate::types::{CollectionName, ContentHash, ImageId, ImagePair, ImageRecord,
 const AT_ONCE: usize = 2;
 /// Images listed at a time by jobs.
 const LISTED: usize = 500;
-/// Objects that no image needs are removed when they are this old.
-const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Nearest neighbours that the `dedup` job looks at, at least.
 const NEIGHBOURS: usize = 10;
 

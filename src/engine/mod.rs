@@ -121,9 +121,11 @@ impl Engine {
             .create_collection(&default, CollectionOptions::default())
             .await
         {
-            Ok(_) | Err(EngineError::Closed { .. }) => Ok(engine),
-            Err(error) => Err(error),
+            Ok(_) | Err(EngineError::Closed { .. }) => {}
+            Err(error) => return Err(error),
         }
+        engine.sweep_regularly();
+        Ok(engine)
     }
 
     /// The settings it was opened with.

@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeZone as _, Utc};
 
 use super::EngineError;
 use crate::dedup::Match;
+use crate::shard::Damage;
 use crate::types::{CollectionName, ImageId, ImageRecord, MatchClass};
 
 /// One file of an upload.
@@ -156,6 +157,8 @@ pub struct CollectionInfo {
     pub keep_originals: bool,
     /// Why it could not be opened; its images are not counted then.
     pub closed: Option<String>,
+    /// What was found missing or damaged when it was opened; searches are partial then.
+    pub damage: Vec<Damage>,
 }
 
 /// Options of a new collection; what is absent is as configured.

@@ -10,6 +10,11 @@ use crate::shard::ShardError;
 use crate::shard::media::{Hold, Media, MediaKind};
 use crate::types::{CollectionName, ContentHash, ImageId, ImageRecord};
 
+/// Age from which objects that no image needs are removed: younger ones may belong to an upload that is under way.
+pub(super) const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Between two looks for them; the whole store is listed each time.
+const SWEEP_EVERY: Duration = Duration::from_secs(12 * 3600);
+
 /// Stores an image's thumbnail, and the file itself if it is to be kept; durable when it returns.
 pub(super) async fn store(
     media: &Media,
@@ -82,6 +87,22 @@ impl Engine {
             .media
             .sweep(age, &|kind, content| self.needs(kind, content))
             .await?)
+    }
+
+    /// Sweeps every now and then for as long as the engine lives: uploads that broke off and removals that were cut short
+    /// leave objects behind.
+    pub(super) fn sweep_regularly(self: &Arc<Self>) {
+        let engine = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                let Some(engine) = engine.upgrade() else { return };
+                match engine.sweep(ORPHAN_AGE).await {
+                    Ok(removed) => tracing::debug!(removed, "removed objects that no image needs"),
+                    Err(error) => tracing::warn!(%error, "objects that no image needs are left behind"),
+                }
+            }
+        });
     }
 
     /// Removes what a deleted collection left, in the background.

@@ -182,7 +182,8 @@ impl Engine {
         let print = &subject.fingerprint;
         // One more than asked for: the image itself may be among its neighbours.
         let k = self.config.search.candidates.max(k) + 1;
-        let mut partial = false;
+        // What cannot be read cannot be found.
+        let mut partial = collection.is_damaged();
         let mut records = BTreeMap::new();
         for shard in collection.shards() {
             let near = match shard.search(&print.embedding, k) {

@@ -26,6 +26,18 @@ pub(super) struct CollectionDto {
     /// Why it could not be opened, as it was made with another model or is damaged; its images are not counted then.
     #[serde(skip_serializing_if = "Option::is_none")]
     closed: Option<String>,
+    /// Stored objects that were missing or damaged when it was opened; searches are partial while there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<DamageDto>,
+}
+
+/// A stored object that cannot be read.
+#[derive(Debug, Serialize, ToSchema)]
+struct DamageDto {
+    /// Its name.
+    object: String,
+    /// What is wrong with it.
+    what: String,
 }
 
 impl From<engine::CollectionInfo> for CollectionDto {
@@ -38,6 +50,14 @@ impl From<engine::CollectionInfo> for CollectionDto {
             model: info.model,
             keep_originals: info.keep_originals,
             closed: info.closed,
+            damaged: info
+                .damage
+                .into_iter()
+                .map(|damage| DamageDto {
+                    object: damage.object,
+                    what: damage.what,
+                })
+                .collect(),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::vector::flat::FlatIndex;
 use crate::vector::frozen::{BuildParams, FrozenIndex};
 
 /// With fewer rows than this, comparing with all of them is as fast as the graph, and exact.
-const INDEXED_FROM: usize = 4096;
+pub(super) const INDEXED_FROM: usize = 4096;
 
 /// The index block of records in their row order; `None` when the segment is searched without one.
 pub(super) fn build_index(records: &[Arc<ImageRecord>], dim: usize) -> Result<Option<Vec<u8>>, SegmentError> {

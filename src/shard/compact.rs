@@ -7,7 +7,7 @@ use super::maintenance::{Maintenance, Uploaded};
 use super::objects;
 use super::view::LiveSegment;
 use crate::segment::Tombstones;
-use crate::segment::compaction::{Weight, choose};
+use crate::segment::compaction::Weight;
 use crate::store::metadata::{Compare, Op};
 use crate::types::{ImageId, ImageRecord, Judgement};
 
@@ -25,7 +25,7 @@ impl Maintenance {
                 dead: live.dead.dead(),
             })
             .collect();
-        let Some(chosen) = choose(&weights, core.options.max_segment_rows) else {
+        let Some(chosen) = core.options.compaction.choose(&weights) else {
             return Ok(false);
         };
         let inputs: Vec<Arc<LiveSegment>> =

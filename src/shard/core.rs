@@ -31,8 +31,10 @@ pub(crate) struct Core {
     pub(crate) damage: Mutex<Vec<Damage>>,
     /// Segments being uploaded: not orphans.
     pub(crate) uploading: Mutex<Vec<SegmentId>>,
-    /// Wakes the maintenance.
+    /// Wakes the seals.
     pub(crate) wake: Notify,
+    /// Wakes the compactions.
+    pub(crate) sealed_one: Notify,
 }
 
 const OPEN: u8 = 0;
@@ -59,6 +61,7 @@ impl Core {
             damage: Mutex::default(),
             uploading: Mutex::default(),
             wake: Notify::new(),
+            sealed_one: Notify::new(),
         }
     }
 

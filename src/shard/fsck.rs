@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::media::{self, MediaKind};
 use super::recovery::WalPlace;
-use super::state::{Head, SegmentState, from_json};
+use super::state::{Head, SegmentState, from_json, to_json};
 use super::wal::{self, Content, Entry, Position};
 use super::{ShardError, ShardOptions, Stores, objects};
 use crate::segment::SegmentSpec;
@@ -18,7 +18,9 @@ use crate::types::{CollectionName, ContentHash, Epoch, ImageId, SegmentId, Seq, 
 pub enum Repair {
     /// Report only.
     No,
-    /// Remove orphans and the evidence of earlier losses; withdraw segments that are lost, so that their images can be stored again.
+    /// Remove orphans and the evidence of earlier losses; withdraw segments that are lost, so that their images can be stored
+    /// again; serve segments of which only the list of deleted images is lost with all of their images; set damaged
+    /// thumbnails and originals aside.
     Yes,
 }
 
@@ -253,10 +255,29 @@ impl Check<'_> {
         let live = match opened {
             Ok(live) => live,
             Err(error) if super::is_damage(&error) => {
-                let name = objects::segment_name(&target.collection, shard, id);
-                self.find(Severity::Loss, &name, &format!("{error}; {} images", state.rows));
-                if self.repair == Repair::Yes {
-                    self.withdraw(&name, entry).await?;
+                let whole = state.without_tombstones();
+                let without = (&whole, entry.mod_revision);
+                let sound = state.tombstones > 0
+                    && objects::open(self.stores, &options, place, id, without)
+                        .await
+                        .is_ok();
+                if sound {
+                    let name = objects::tombstones_name(place.0, shard, id, state.tombstones);
+                    let what = format!(
+                        "{error}: {} images are not served; repaired, the {} deleted ones among them are back",
+                        state.rows, state.dead
+                    );
+                    self.find(Severity::Loss, &name, &what);
+                    if self.repair == Repair::Yes {
+                        self.replace(&name, entry, Op::put(&entry.key, to_json(&whole)))
+                            .await?;
+                    }
+                } else {
+                    let name = objects::segment_name(place.0, shard, id);
+                    self.find(Severity::Loss, &name, &format!("{error}; {} images", state.rows));
+                    if self.repair == Repair::Yes {
+                        self.replace(&name, entry, Op::delete(&entry.key)).await?;
+                    }
                 }
                 return Ok(());
             }
@@ -301,26 +322,26 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Keeps what is left of a lost segment as evidence and takes it out of the metadata.
-    async fn withdraw(&mut self, name: &str, entry: &KeyValue) -> Result<(), ShardError> {
-        match self.stores.blobs.get(name).await {
-            Ok(object) => {
-                self.stores
-                    .blobs
-                    .create(&format!("damaged/{name}"), object)
-                    .await?;
-            }
-            Err(BlobError::NotFound { .. }) => {}
-            Err(e) => return Err(e.into()),
-        }
+    /// Takes a lost object out of the way and changes the metadata so that nothing needs it.
+    async fn replace(&mut self, name: &str, entry: &KeyValue, change: Op) -> Result<(), ShardError> {
         let unchanged = vec![Compare::unchanged(&entry.key, Some(entry))];
-        self.stores
-            .metadata
-            .txn(unchanged, vec![Op::delete(&entry.key)])
-            .await?;
-        self.stores.blobs.delete(name).await?;
+        self.stores.metadata.txn(unchanged, vec![change]).await?;
+        self.set_aside(name).await?;
         self.repaired();
         Ok(())
+    }
+
+    /// Moves what is left of an object to where evidence is kept.
+    async fn set_aside(&self, name: &str) -> Result<(), ShardError> {
+        match self.stores.blobs.get(name).await {
+            Ok(object) => {
+                let evidence = format!("damaged/{name}");
+                self.stores.blobs.create(&evidence, object).await?;
+                Ok(self.stores.blobs.delete(name).await?)
+            }
+            Err(BlobError::NotFound { .. }) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Replays the WAL into `living` as opening the shard would.
@@ -429,6 +450,10 @@ impl Check<'_> {
                                 MediaKind::Original => Severity::Loss,
                             };
                             self.find(severity, &object.name, "its checksum is wrong");
+                            // In its place the next upload of the image could not put a sound one.
+                            if self.repair == Repair::Yes {
+                                self.set_aside(&object.name).await?;
+                            }
                         }
                     }
                 }

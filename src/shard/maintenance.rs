@@ -1,9 +1,10 @@
-//! The background work of a shard, and its first part, the seal: the growing segment becomes a file. Publishing is one transaction that also raises the WAL floor.
+//! The background work of a shard, and its first part, the seal: the growing segment becomes a file. Publishing is one
+//! transaction that also raises the WAL floor.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
 use super::core::Core;
 use super::growing::Growing;
@@ -55,32 +56,50 @@ impl Maintenance {
         }
     }
 
-    /// Does what is due until the shard is closed or taken over.
+    /// Does what is due until the shard is closed or taken over. A compaction, which may take minutes, holds no seal up.
     pub(crate) async fn run(self: Arc<Self>) {
-        while self.core.check_open().is_ok() {
-            let _ = tokio::time::timeout(TICK, self.core.wake.notified()).await;
-            match self.do_what_is_due().await {
-                Ok(()) => {}
-                Err(error @ ShardError::Fenced { .. }) => {
-                    tracing::warn!(%error, "the maintenance steps down");
-                    self.core.fence();
-                }
-                Err(ShardError::Closed) => {}
-                Err(error) => {
-                    tracing::warn!(%error, collection = %self.core.place.collection, shard = %self.core.place.shard, "maintenance failed, will try again");
-                    tokio::time::sleep(PAUSE_AFTER_ERROR).await;
-                }
+        tokio::join!(self.seal_when_due(), self.compact_when_due());
+    }
+
+    async fn seal_when_due(&self) {
+        while self.is_woken(&self.core.wake).await {
+            if self.core.seal_due() || self.core.view().sealing.is_some() {
+                let outcome = self.seal().await;
+                self.take_note(outcome).await;
             }
         }
     }
 
-    async fn do_what_is_due(&self) -> Result<(), ShardError> {
-        self.core.check_open()?;
-        if self.core.seal_due() || self.core.view().sealing.is_some() {
-            self.seal().await?;
+    async fn compact_when_due(&self) {
+        while self.is_woken(&self.core.sealed_one).await {
+            let mut outcome = self.compact().await;
+            while matches!(outcome, Ok(true)) {
+                outcome = self.compact().await;
+            }
+            self.take_note(outcome).await;
         }
-        while self.compact().await? {}
-        Ok(())
+    }
+
+    /// Waits until somebody wakes it, or for a while; then whether the shard is still to be maintained.
+    async fn is_woken(&self, wake: &Notify) -> bool {
+        let pause = TICK.min(self.core.options.seal_age);
+        // Woken or not, it is time to look.
+        let _ = tokio::time::timeout(pause, wake.notified()).await;
+        self.core.check_open().is_ok()
+    }
+
+    async fn take_note(&self, outcome: Result<bool, ShardError>) {
+        match outcome {
+            Ok(_) | Err(ShardError::Closed) => {}
+            Err(error @ ShardError::Fenced { .. }) => {
+                tracing::warn!(%error, "the maintenance steps down");
+                self.core.fence();
+            }
+            Err(error) => {
+                tracing::warn!(%error, collection = %self.core.place.collection, shard = %self.core.place.shard, "maintenance failed, will try again");
+                tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+            }
+        }
     }
 
     /// Seals the growing segment; tells whether there was anything to seal.
@@ -202,6 +221,7 @@ impl Maintenance {
             }
         });
         core.sealed(wal_bytes);
+        core.sealed_one.notify_one();
         tracing::info!(
             collection = %core.place.collection, shard = %core.place.shard, rows = frozen.len(), wal_bytes, "sealed a segment"
         );

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::segment::SegmentSpec;
+use crate::segment::compaction::Policy;
 use crate::types::ModelHash;
 
 /// Settings of a shard; [`Self::new`] gives those of a local folder.
@@ -27,8 +28,8 @@ pub struct ShardOptions {
     pub seal_bytes: u64,
     /// A growing segment whose first record is this old is sealed.
     pub seal_age: Duration,
-    /// Most images that a compaction puts into one segment.
-    pub max_segment_rows: usize,
+    /// When segments are merged.
+    pub compaction: Policy,
     /// Objects that nothing refers to are removed once they are this old.
     pub orphan_age: Duration,
     /// Whether sealing, compaction and garbage collection start by themselves.
@@ -70,7 +71,7 @@ impl ShardOptions {
             seal_rows: 32_768,
             seal_bytes: 128 << 20,
             seal_age: Duration::from_secs(3600),
-            max_segment_rows: 1_000_000,
+            compaction: Policy::default(),
             orphan_age: Duration::from_secs(24 * 3600),
             maintenance: Maintenance::Automatic,
             cache_dir: None,

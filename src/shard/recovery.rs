@@ -1,6 +1,7 @@
 //! Opening a shard after another owner: fence the epochs before ours, then replay what they wrote.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 
@@ -12,8 +13,8 @@ use crate::types::{CollectionName, Epoch, Seq, ShardId};
 
 /// WAL objects read ahead during replay.
 const READ_AHEAD: usize = 16;
-/// Objects between two progress lines in the log.
-const PROGRESS: u64 = 2000;
+/// Between two progress lines in the log.
+const PROGRESS: Duration = Duration::from_secs(2);
 
 /// Where a shard's WAL stands.
 #[derive(Clone)]
@@ -98,6 +99,7 @@ pub(crate) async fn replay(
     mut apply: impl FnMut(Entry, u64),
 ) -> Result<u64, ShardError> {
     let (mut objects, mut bytes) = (0_u64, 0_u64);
+    let mut said = Instant::now();
     let earlier = head
         .epochs
         .iter()
@@ -150,7 +152,8 @@ pub(crate) async fn replay(
                 }
             }
             objects += 1;
-            if objects.is_multiple_of(PROGRESS) {
+            if said.elapsed() >= PROGRESS {
+                said = Instant::now();
                 tracing::info!(collection = %place.collection, shard = %place.shard, %epoch, objects, of, bytes, "replaying the WAL");
             }
         }

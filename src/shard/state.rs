@@ -121,6 +121,15 @@ impl SegmentState {
             dead: 0,
         }
     }
+
+    /// The same segment with nothing dead in it.
+    pub(crate) fn without_tombstones(&self) -> Self {
+        Self {
+            tombstones: 0,
+            dead: 0,
+            ..self.clone()
+        }
+    }
 }
 
 /// A value as stored.

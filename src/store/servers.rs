@@ -43,35 +43,69 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// One etcd member with a fresh data folder.
+/// etcd members with fresh data folders.
 pub(crate) struct Etcd {
-    child: Child,
-    port: u16,
-    peer_port: u16,
+    members: Vec<Member>,
+    arguments: Vec<&'static str>,
     dir: tempfile::TempDir,
 }
 
+struct Member {
+    child: Child,
+    port: u16,
+    peer_port: u16,
+}
+
 impl Etcd {
+    /// One member.
     pub(crate) fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let (port, peer_port) = (free_port(), free_port());
-        let child = Self::run(&dir, port, peer_port);
-        Self {
-            child,
-            port,
-            peer_port,
-            dir,
-        }
+        Self::start_with(1, &[])
     }
 
-    fn run(dir: &tempfile::TempDir, port: u16, peer_port: u16) -> Child {
+    /// So many members, with arguments besides the usual ones.
+    pub(crate) fn start_with(members: usize, arguments: &[&'static str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let ports: Vec<(u16, u16)> = (0..members).map(|_| (free_port(), free_port())).collect();
+        let peers: Vec<u16> = ports.iter().map(|(_, peer)| *peer).collect();
+        let members = ports
+            .iter()
+            .enumerate()
+            .map(|(number, &(port, peer_port))| Member {
+                child: Self::run(&dir, number, port, &peers, arguments),
+                port,
+                peer_port,
+            });
+        let mut etcd = Self {
+            members: members.collect(),
+            arguments: arguments.to_vec(),
+            dir,
+        };
+        for member in &mut etcd.members {
+            wait_for(member.port, &mut member.child);
+        }
+        etcd
+    }
+
+    fn run(
+        dir: &tempfile::TempDir,
+        number: usize,
+        port: u16,
+        peers: &[u16],
+        arguments: &[&'static str],
+    ) -> Child {
         let program = std::env::var_os("DOPPEL_TEST_ETCD").map_or_else(|| "etcd".into(), PathBuf::from);
-        let client = format!("http://127.0.0.1:{port}");
-        let peer = format!("http://127.0.0.1:{peer_port}");
-        let mut child = spawn(
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let cluster: Vec<String> = peers
+            .iter()
+            .enumerate()
+            .map(|(number, &peer)| format!("m{number}={}", url(peer)))
+            .collect();
+        let (client, peer) = (url(port), url(peers[number]));
+        spawn(
             Command::new(program)
+                .args(["--name", &format!("m{number}")])
                 .arg("--data-dir")
-                .arg(dir.path())
+                .arg(dir.path().join(number.to_string()))
                 .args([
                     "--listen-client-urls",
                     &client,
@@ -84,31 +118,37 @@ impl Etcd {
                     "--initial-advertise-peer-urls",
                     &peer,
                 ])
-                .args(["--initial-cluster", &format!("default={peer}")]),
-        );
-        wait_for(port, &mut child);
-        child
+                .args(["--initial-cluster", &cluster.join(",")])
+                .args(arguments),
+        )
     }
 
-    pub(crate) fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+    pub(crate) fn endpoints(&self) -> Vec<String> {
+        let url = |member: &Member| format!("http://127.0.0.1:{}", member.port);
+        self.members.iter().map(url).collect()
     }
 
-    /// Ends it as a crash would.
-    pub(crate) fn kill(&mut self) {
-        end(&mut self.child);
+    /// Ends a member as a crash would.
+    pub(crate) fn kill(&mut self, member: usize) {
+        end(&mut self.members[member].child);
     }
 
-    /// Starts it again on its data.
-    pub(crate) fn restart(&mut self) {
-        self.kill();
-        self.child = Self::run(&self.dir, self.port, self.peer_port);
+    /// Starts a member again on its data.
+    pub(crate) fn restart(&mut self, member: usize) {
+        self.kill(member);
+        let peers: Vec<u16> = self.members.iter().map(|m| m.peer_port).collect();
+        let port = self.members[member].port;
+        let child = Self::run(&self.dir, member, port, &peers, &self.arguments);
+        self.members[member].child = child;
+        wait_for(port, &mut self.members[member].child);
     }
 }
 
 impl Drop for Etcd {
     fn drop(&mut self) {
-        end(&mut self.child);
+        for member in &mut self.members {
+            end(&mut member.child);
+        }
     }
 }
 

@@ -13,17 +13,21 @@ use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
 use self::counting::{Bytesum, Written, counted};
-use self::load::{Until, fsyncs, record, write};
-use crate::cli::{Context, Exit, print, progress};
+use self::load::{Load, Times, Until, fsyncs, record};
+use crate::cli::{Context, Exit, print, progress, warn};
 use crate::shard::{Maintenance, Shard, ShardOptions, StoreLocation, Stores, record_bytes};
-use crate::types::{CollectionName, ModelHash, ShardId};
+use crate::types::{CollectionName, ShardId};
+use crate::vision::{Embedder as _, builtin};
 
 /// Flags of `doppel bench storage`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   doppel bench storage --dir /srv
-  doppel bench storage --dir /srv --rows 1000000 -f json > storage.json
+  doppel bench storage --dir /srv --rows 1000000 --keep -f json > storage.json
+  doppel bench storage --reopen /srv/doppel-bench-x1y2z3     only the restart, in a process of its own
+  doppel serve --data-dir /srv/doppel-bench-x1y2z3/sealed    the same images behind the service
+  doppel bench storage --rows 200000 --seal-rows 5000 --deletes 10
 
 Works in a folder of its own inside DIR and removes it. A million rows take about 4 GB there, and minutes of all cores.")]
 pub(super) struct Args {
@@ -42,9 +46,21 @@ pub(super) struct Args {
     /// Images that are sealed, compacted and recovered
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     rows: u64,
+    /// Images after which a segment is sealed
+    #[arg(long, value_name = "N", default_value_t = 32_768)]
+    seal_rows: usize,
+    /// Percentage of the sealed images that are deleted again meanwhile
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=90))]
+    deletes: u8,
     /// Dimension of the vectors
     #[arg(long, value_name = "N", default_value_t = 256)]
     dim: usize,
+    /// Leave the sealed images there and say where
+    #[arg(long)]
+    keep: bool,
+    /// Open what an earlier run kept, and nothing else
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["dir", "keep"])]
+    reopen: Option<PathBuf>,
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -65,6 +81,8 @@ struct Disk {
     fsyncs_per_second: f64,
     median_ms: f64,
     p99_ms: f64,
+    /// 99 of 100 times, three in a row take no longer.
+    three_p99_ms: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,8 +93,10 @@ struct Acknowledged {
     times_fsync_rate: f64,
     median_ms: f64,
     p99_ms: f64,
-    /// Three median fsyncs and the group window: what the p99 is held against.
+    /// Three median fsyncs and the group window.
     bound_ms: f64,
+    /// The p99 of three fsyncs in a row and the group window: what the p99 is held against.
+    bound_p99_ms: f64,
     records_per_object: f64,
 }
 
@@ -92,6 +112,8 @@ struct Recovered {
 #[derive(Debug, Serialize)]
 struct Amplification {
     images: u64,
+    deleted: u64,
+    seal_rows: usize,
     record_bytes: u64,
     written: Bytesum,
     /// Bytes of objects and metadata for each byte of a record.
@@ -111,18 +133,49 @@ struct Report {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    if let Some(kept) = &args.reopen {
+        return again(args, kept, context);
+    }
     std::fs::create_dir_all(&args.dir).with_context(|| format!("making {}", args.dir.display()))?;
     let folder = tempfile::Builder::new()
         .prefix("doppel-bench-")
         .tempdir_in(&args.dir)
         .with_context(|| format!("writing to {}", args.dir.display()))?;
     let report = context.runtime()?.block_on(measure(args, folder.path()))?;
-    if args.json || args.format == Format::Json {
+    if args.as_json() {
         print(&format!("{:#}\n", serde_json::to_value(&report)?))?;
     } else {
         print(&text(&report)?)?;
     }
+    if args.keep {
+        warn(format_args!("kept: {}", folder.keep().display()));
+    }
     Ok(Exit::Done)
+}
+
+/// Opens what an earlier run kept.
+fn again(args: &Args, kept: &Path, context: &Context) -> anyhow::Result<Exit> {
+    let place = kept.join(SEALED);
+    ensure!(place.is_dir(), "{} holds nothing that a run kept", kept.display());
+    let (seconds, images) = context.runtime()?.block_on(reopen(args, &place, None))?;
+    let recovered = Recovered {
+        images,
+        objects: files(&place).count(),
+        bytes: files(&place).sum(),
+        seconds,
+    };
+    if args.as_json() {
+        print(&format!("{:#}\n", serde_json::to_value(&recovered)?))?;
+    } else {
+        print(&recovered.text("sealed", args.dim)?)?;
+    }
+    Ok(Exit::Done)
+}
+
+impl Args {
+    fn as_json(&self) -> bool {
+        self.json || self.format == Format::Json
+    }
 }
 
 async fn measure(args: &Args, folder: &Path) -> anyhow::Result<Report> {
@@ -139,8 +192,15 @@ async fn measure(args: &Args, folder: &Path) -> anyhow::Result<Report> {
     })
 }
 
-fn options(args: &Args) -> ShardOptions {
-    ShardOptions::new(args.dim, ModelHash::from_bytes([1; 32]))
+/// Where the sealed images stand in the run's folder.
+const SEALED: &str = "sealed";
+
+/// As of a collection of the network that is shipped, so that what is kept can be served.
+fn options(args: &Args) -> anyhow::Result<ShardOptions> {
+    Ok(ShardOptions {
+        seal_rows: args.seal_rows,
+        ..ShardOptions::new(args.dim, builtin()?.model_hash())
+    })
 }
 
 /// Stores in a folder, counted.
@@ -157,7 +217,7 @@ async fn open(stores: &Stores, options: ShardOptions) -> anyhow::Result<Arc<Shar
     let owner = "bench".parse().context("a node's name")?;
     Ok(Shard::open(
         stores.clone(),
-        "bench",
+        "local",
         &collection,
         ShardId::new(0),
         &owner,
@@ -166,25 +226,31 @@ async fn open(stores: &Stores, options: ShardOptions) -> anyhow::Result<Arc<Shar
     .await?)
 }
 
-/// Acknowledgements, between two measurements of the disk.
+/// Acknowledgements and the disk by itself, in turns, so that both meet the same disk.
 async fn acknowledge(args: &Args, folder: &Path) -> anyhow::Result<(Disk, Acknowledged)> {
-    let own = Duration::from_secs(args.seconds.div_ceil(4).max(1));
-    let sync = |folder: PathBuf| tokio::task::spawn_blocking(move || fsyncs(&folder, own));
-    let mut disk = sync(folder.to_owned()).await??;
+    const TURNS: u32 = 4;
+    let turn = Duration::from_secs(args.seconds.max(1)) / TURNS;
+    let sync = |folder: PathBuf| tokio::task::spawn_blocking(move || fsyncs(&folder, turn / 2));
     let place = folder.join("acknowledged");
     let (stores, written) = open_stores(&place).await?;
-    let shard = open(&stores, options(args)).await?;
-    let until = Until::Time(Duration::from_secs(args.seconds));
-    let (mut times, seconds) = write(&shard, args.writers.into(), until, args.dim, || {}).await?;
+    let shard = open(&stores, options(args)?).await?;
+    let load = Load::new(args.writers, args.dim, 0);
+    let (mut disk, mut times, mut seconds) = (Times::default(), Times::default(), 0.0);
+    for _ in 0..TURNS {
+        disk.merge(sync(folder.to_owned()).await??);
+        let (acknowledged, took) = load.write(&shard, Until::Time(turn), || {}).await?;
+        times.merge(acknowledged);
+        seconds += took;
+    }
     let objects = written.now().wal_objects;
     shard.close().await;
     drop((shard, stores));
-    disk.merge(sync(folder.to_owned()).await??);
     std::fs::remove_dir_all(place)?;
 
     let per_second = times.count() as f64 / seconds;
+    let three = disk.quantile_in_a_row(3, 0.99);
     let fsync = disk.quantile(0.5);
-    let window = options(args).group_window.as_secs_f64();
+    let window = options(args)?.group_window.as_secs_f64();
     let acknowledged = Acknowledged {
         writers: args.writers,
         per_second,
@@ -192,40 +258,44 @@ async fn acknowledge(args: &Args, folder: &Path) -> anyhow::Result<(Disk, Acknow
         median_ms: times.quantile(0.5) * 1e3,
         p99_ms: times.quantile(0.99) * 1e3,
         bound_ms: (3.0 * fsync + window) * 1e3,
+        bound_p99_ms: (three + window) * 1e3,
         records_per_object: times.count() as f64 / objects.max(1) as f64,
     };
     let disk = Disk {
         fsyncs_per_second: disk.rate(),
         median_ms: fsync * 1e3,
         p99_ms: disk.quantile(0.99) * 1e3,
+        three_p99_ms: three * 1e3,
     };
     Ok((disk, acknowledged))
 }
 
-/// Opens the stores and the shard of a folder anew, and searches once.
-async fn reopen(args: &Args, folder: &Path, images: u64) -> anyhow::Result<f64> {
+/// Opens the stores and the shard of a folder anew, and searches once. `expected`: images that must be back, and one of them.
+/// Returns the seconds it took and the images found.
+async fn reopen(args: &Args, folder: &Path, expected: Option<(u64, u64)>) -> anyhow::Result<(f64, usize)> {
     let start = Instant::now();
     let (stores, _) = open_stores(folder).await?;
     let quiet = ShardOptions {
         maintenance: Maintenance::Manual,
-        ..options(args)
+        ..options(args)?
     };
     let shard = open(&stores, quiet).await?;
-    let query = record(0, args.dim);
+    let query = record(expected.map_or(0, |(_, one)| one), args.dim);
     let hits = shard.search(&query.fingerprint.embedding, 1)?;
     let seconds = start.elapsed().as_secs_f64();
     ensure!(shard.damage().is_empty(), "damaged: {:?}", shard.damage());
-    ensure!(
-        shard.len() as u64 == images,
-        "{} images are back of {images}",
-        shard.len()
-    );
-    ensure!(
-        hits.first().is_some_and(|hit| hit.id == query.id),
-        "an image does not find itself"
-    );
+    ensure!(!hits.is_empty(), "nothing is found");
+    if let Some((images, _)) = expected {
+        ensure!(
+            shard.len() as u64 == images,
+            "{} images are back of {images}",
+            shard.len()
+        );
+        ensure!(hits[0].id == query.id, "an image does not find itself");
+    }
+    let images = shard.len();
     shard.close().await;
-    Ok(seconds)
+    Ok((seconds, images))
 }
 
 async fn recover_wal(args: &Args, folder: &Path) -> anyhow::Result<Recovered> {
@@ -234,21 +304,15 @@ async fn recover_wal(args: &Args, folder: &Path) -> anyhow::Result<Recovered> {
     let unsealed = ShardOptions {
         maintenance: Maintenance::Manual,
         backlog_bytes: u64::MAX,
-        ..options(args)
+        ..options(args)?
     };
     let shard = open(&stores, unsealed).await?;
-    write(
-        &shard,
-        args.writers.into(),
-        Until::Records(args.wal),
-        args.dim,
-        || {},
-    )
-    .await?;
+    let load = Load::new(args.writers, args.dim, 0);
+    load.write(&shard, Until::Records(args.wal), || {}).await?;
     shard.close().await;
     drop((shard, stores));
     let written = written.now();
-    let seconds = reopen(args, &place, args.wal).await?;
+    let (seconds, _) = reopen(args, &place, Some((args.wal, 0))).await?;
     std::fs::remove_dir_all(place)?;
     Ok(Recovered {
         images: usize::try_from(args.wal)?,
@@ -260,23 +324,17 @@ async fn recover_wal(args: &Args, folder: &Path) -> anyhow::Result<Recovered> {
 
 /// Stores rows while the shard seals and compacts by itself, lets it finish, and opens it again.
 async fn recover_sealed(args: &Args, folder: &Path) -> anyhow::Result<(Recovered, Amplification)> {
-    let place = folder.join("sealed");
+    let place = folder.join(SEALED);
     let (stores, written) = open_stores(&place).await?;
-    let shard = open(&stores, options(args)).await?;
+    let shard = open(&stores, options(args)?).await?;
+    let load = Load::new(args.writers, args.dim, args.deletes);
     let (before, before_disk) = (written.now(), disk_bytes());
     let bar = progress(args.rows, "images");
     let tick = {
         let bar = bar.clone();
         move || bar.inc(1)
     };
-    write(
-        &shard,
-        args.writers.into(),
-        Until::Records(args.rows),
-        args.dim,
-        tick,
-    )
-    .await?;
+    load.write(&shard, Until::Records(args.rows), tick).await?;
     shard.seal().await?;
     while shard.compact().await? {}
     bar.finish_and_clear();
@@ -299,6 +357,8 @@ async fn recover_sealed(args: &Args, folder: &Path) -> anyhow::Result<(Recovered
     };
     let amplification = Amplification {
         images: args.rows,
+        deleted: load.deleted(args.rows),
+        seal_rows: args.seal_rows,
         record_bytes,
         written,
         factor: written.total() as f64 / stored,
@@ -306,20 +366,25 @@ async fn recover_sealed(args: &Args, folder: &Path) -> anyhow::Result<(Recovered
             .zip(after_disk)
             .map(|(before, after)| after.saturating_sub(before) as f64 / stored),
     };
-    let bytes = walkdir::WalkDir::new(place.join("objects").join("seg"))
+    let images = args.rows - amplification.deleted;
+    let newest = args.rows.saturating_sub(1);
+    let (seconds, images) = reopen(args, &place, Some((images, newest))).await?;
+    let recovered = Recovered {
+        images,
+        objects: segments,
+        bytes: files(&place).sum(),
+        seconds,
+    };
+    Ok((recovered, amplification))
+}
+
+/// Sizes of the segments and tombstones in a folder.
+fn files(place: &Path) -> impl Iterator<Item = u64> + use<> {
+    walkdir::WalkDir::new(place.join("objects").join("seg"))
         .into_iter()
         .filter_map(|entry| entry.ok()?.metadata().ok())
         .filter(std::fs::Metadata::is_file)
         .map(|meta| meta.len())
-        .sum();
-    let seconds = reopen(args, &place, args.rows).await?;
-    let recovered = Recovered {
-        images: usize::try_from(args.rows)?,
-        objects: segments,
-        bytes,
-        seconds,
-    };
-    Ok((recovered, amplification))
 }
 
 /// Bytes that this process caused to be sent to the disk, where the kernel tells.
@@ -329,48 +394,58 @@ fn disk_bytes() -> Option<u64> {
     line.trim().parse().ok()
 }
 
+impl Recovered {
+    fn text(&self, what: &str, dim: usize) -> anyhow::Result<String> {
+        let mut out = String::new();
+        writeln!(
+            out,
+            "recovery, {what:7} {} images of dimension {dim} in {} objects, {:.1} MB: {:.2} s",
+            self.images,
+            self.objects,
+            self.bytes as f64 / 1e6,
+            self.seconds
+        )?;
+        Ok(out)
+    }
+}
+
 fn text(report: &Report) -> anyhow::Result<String> {
     let mut out = String::new();
     let (disk, acks) = (&report.disk, &report.acknowledged);
     writeln!(
         out,
-        "disk              {:.0} fsyncs/s, one after the other, 4 KiB each; median {:.2} ms, p99 {:.2} ms",
-        disk.fsyncs_per_second, disk.median_ms, disk.p99_ms
+        "disk              {:.0} fsyncs/s, one after the other, 4 KiB each; median {:.2} ms, p99 {:.2} ms, three in a row \
+         p99 {:.2} ms",
+        disk.fsyncs_per_second, disk.median_ms, disk.p99_ms, disk.three_p99_ms
     )?;
     writeln!(
         out,
         "acknowledgements  {:.0}/s by {} writers = {:.1} × the fsync rate; median {:.2} ms, p99 {:.2} ms \
-         (3 fsyncs + window: {:.2} ms); {:.1} records an object",
+         (3 fsyncs + window: {:.2} ms at the median, {:.2} ms at p99); {:.1} records an object",
         acks.per_second,
         acks.writers,
         acks.times_fsync_rate,
         acks.median_ms,
         acks.p99_ms,
         acks.bound_ms,
+        acks.bound_p99_ms,
         acks.records_per_object
     )?;
-    for (what, recovered) in [("log", &report.wal), ("sealed", &report.sealed)] {
-        writeln!(
-            out,
-            "recovery, {what:7} {} images of dimension {} in {} objects, {:.1} MB: {:.2} s",
-            recovered.images,
-            report.dim,
-            recovered.objects,
-            recovered.bytes as f64 / 1e6,
-            recovered.seconds
-        )?;
-    }
+    out.push_str(&report.wal.text("log", report.dim)?);
+    out.push_str(&report.sealed.text("sealed", report.dim)?);
     let (amp, stored) = (
         &report.amplification,
         (report.amplification.images * report.amplification.record_bytes) as f64,
     );
     write!(
         out,
-        "written           {:.2} bytes for each byte of {} records of {} bytes: log {:.2}, segments {:.2}, tombstones {:.3}, \
-         metadata {:.3}",
+        "written           {:.2} bytes for each byte of {} records of {} bytes, {} of them deleted again, sealed every {}: \
+         log {:.2}, segments {:.2}, tombstones {:.3}, metadata {:.3}",
         amp.factor,
         amp.images,
         amp.record_bytes,
+        amp.deleted,
+        amp.seal_rows,
         amp.written.wal as f64 / stored,
         amp.written.segments as f64 / stored,
         amp.written.tombstones as f64 / stored,

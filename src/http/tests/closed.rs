@@ -89,3 +89,53 @@ async fn even_the_default_collection_may_be_closed() {
     let refused = service.get("/v1/collections/default/images").await;
     assert_eq!(refused.status(), StatusCode::CONFLICT);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_named_and_the_rest_is_served() {
+    let service = Service::start().await;
+    assert_eq!(service.read("/v1/collections/default").await.get("damaged"), None);
+    let lost = service.created("lost.jpg", picture(1, 80, 80)).await;
+    let log = || {
+        let files = walkdir::WalkDir::new(service.folder.path().join("data/objects/wal"));
+        let files = files
+            .into_iter()
+            .map(|entry| entry.expect("readable").into_path());
+        files.filter(|path| path.is_file()).max().expect("a log object")
+    };
+    let object = log();
+    let kept = service.created("kept.jpg", picture(2, 80, 80)).await;
+    let mut bytes = std::fs::read(&object).expect("readable");
+    bytes[99] ^= 1;
+    std::fs::write(&object, bytes).expect("writable");
+
+    let service = service.restart().await;
+    let collection = service.read("/v1/collections/default").await;
+    assert_eq!(collection["images"], 1, "{collection}");
+    let damaged = collection["damaged"].as_array().expect("a list");
+    let name = damaged[0]["object"].as_str().expect("a name");
+    assert!(damaged.len() == 1 && object.ends_with(name), "{collection}");
+    assert!(
+        damaged[0]["what"]
+            .as_str()
+            .expect("a reason")
+            .contains("checksum"),
+        "{collection}"
+    );
+    let found = service
+        .post_form(
+            "/v1/collections/default/search",
+            form(&[("q.jpg", picture(2, 80, 80))]),
+        )
+        .await;
+    let found: Value = found.json().await.expect("JSON");
+    assert_eq!(
+        (&found["matches"][0]["id"], &found["partial"]),
+        (&Value::from(kept), &true.into())
+    );
+    let gone = service
+        .get(&format!("/v1/collections/default/images/{lost}"))
+        .await;
+    assert_eq!(gone.status(), StatusCode::NOT_FOUND);
+    // It can be stored again.
+    assert_eq!(service.created("lost.jpg", picture(1, 80, 80)).await, lost);
+}

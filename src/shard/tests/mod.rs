@@ -5,6 +5,7 @@ mod faults;
 mod flips;
 mod real;
 mod repair;
+mod sealing;
 mod steps;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use futures::future::join_all;
 
 use super::{Appended, ListCursor, Maintenance, Shard, ShardError, ShardOptions, Stores};
 use crate::error::ErrorKind;
+use crate::segment::compaction::Policy;
 use crate::segment::fixtures::{DIM, judgement, record};
 use crate::store::blob::faults::{Fault, Faulty, Operation, Plan};
 use crate::store::blob::{BlobStore, ObjectBlobStore, RetryPolicy, Retrying};
@@ -35,6 +37,11 @@ fn options() -> ShardOptions {
         group_window: Duration::from_millis(1),
         maintenance: Maintenance::Manual,
         orphan_age: Duration::ZERO,
+        // Six small segments are merged, so that few make a compaction.
+        compaction: Policy {
+            most_small: 6,
+            ..Policy::default()
+        },
         ..ShardOptions::new(DIM, ModelHash::from_bytes([1; 32]))
     }
 }

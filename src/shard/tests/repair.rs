@@ -108,3 +108,35 @@ async fn every_kind_of_loss_is_named() {
     append(&shard, 0..10).await;
     check(&shard, (0..20).filter(|n| ![10, 12].contains(n)), [10, 12]);
 }
+
+#[tokio::test]
+async fn lost_tombstones_cost_no_living_image_once_repaired() {
+    let (bench, shard) = filled().await;
+    shard.delete(record(1).id).await.expect("deleted");
+    shard.seal().await.expect("sealed, tombstones too");
+    shard.close().await;
+    let names = bench.names("seg").await;
+    let tombstones = names
+        .iter()
+        .find(|name| name.contains(".del."))
+        .expect("one is dead");
+    bench
+        .damage(tombstones, |object| *object.last_mut().expect("not empty") ^= 1)
+        .await;
+    // Not served meanwhile: what was deleted must not come back by itself.
+    check(&bench.open().await, 10..20, 0..10);
+
+    let report = run(&bench, Repair::No).await;
+    let named = |report: &Report| {
+        let mut losses = found(report).into_iter();
+        losses.any(|(severity, object)| severity == Severity::Loss && object == tombstones.as_str())
+    };
+    assert!(named(&report) && !report.is_clean(), "{report:?}");
+    run(&bench, Repair::Yes).await;
+    let report = run(&bench, Repair::Yes).await;
+    assert!(
+        !report.findings.iter().any(|f| f.object == *tombstones),
+        "{report:?}"
+    );
+    check(&bench.open().await, 0..20, []);
+}

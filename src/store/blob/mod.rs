@@ -4,6 +4,7 @@
 //! in tests, [`faults::Faulty`], over [`ObjectBlobStore`]. [`production`] puts them together.
 
 pub mod faults;
+mod local;
 mod metered;
 mod object;
 mod probe;

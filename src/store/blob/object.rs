@@ -16,6 +16,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryConfig};
 
+use super::local::{self, Outcome};
 use super::{BlobError, BlobMeta, BlobStore, Created};
 
 /// How to reach a bucket of an S3-compatible store. What is `None` comes from the usual `AWS_*` variables.
@@ -41,12 +42,14 @@ pub struct ObjectBlobStore {
     inner: Arc<dyn ObjectStore>,
     /// The folder, when the objects are files.
     root: Option<PathBuf>,
+    /// Whether small files are created as [`local`] does.
+    one_round: bool,
     /// Folder within the store; empty for none.
     prefix: String,
 }
 
 impl ObjectBlobStore {
-    /// A folder, made if it is missing. Every write syncs the file, then the folders that gained an entry.
+    /// A folder, made if it is missing. Every write syncs the file and the folders that gained an entry.
     ///
     /// # Errors
     /// [`BlobError::BadLocation`] when the folder cannot be made or read.
@@ -65,6 +68,7 @@ impl ObjectBlobStore {
             .with_fsync(true);
         Ok(Self {
             inner: Arc::new(inner),
+            one_round: local::keeps_order(&root_path),
             root: Some(root_path),
             prefix: String::new(),
         })
@@ -76,6 +80,7 @@ impl ObjectBlobStore {
         Self {
             inner: Arc::new(InMemory::new()),
             root: None,
+            one_round: false,
             prefix: String::new(),
         }
     }
@@ -120,6 +125,7 @@ impl ObjectBlobStore {
         Ok(Self {
             inner: Arc::new(inner),
             root: None,
+            one_round: false,
             prefix: options.prefix.clone(),
         })
     }
@@ -159,6 +165,28 @@ impl ObjectBlobStore {
         }
     }
 
+    /// Creates an object as [`local`] does; `None` when that is not the way to do it.
+    async fn create_in_one_round(&self, name: &str, data: &Bytes) -> Option<Result<Created, BlobError>> {
+        let path = self.local_path(name).filter(|_| self.one_round)?;
+        let data = data.clone();
+        let created = tokio::task::spawn_blocking(move || local::create(&path, &data)).await;
+        let name = || name.to_owned();
+        Some(match created {
+            Ok(Outcome::NotThisWay) => return None,
+            Ok(Outcome::Created) => Ok(Created::New),
+            Ok(Outcome::Exists) => self.sync_existing(&name()).await.map(|()| Created::AlreadyExists),
+            Ok(Outcome::Failed(error)) if is_full_disk(&error) => Err(BlobError::Full { name: name() }),
+            Ok(Outcome::Failed(error)) => Err(BlobError::Unavailable {
+                reason: format!("{}: {error}", name()),
+            }),
+            Ok(Outcome::NotSynced(error)) => {
+                tracing::warn!(name = name(), %error, "a new object could not be synced");
+                Err(BlobError::OutcomeUnknown { name: name() })
+            }
+            Err(_) => Err(BlobError::OutcomeUnknown { name: name() }),
+        })
+    }
+
     /// Makes sure that an object which another call wrote is as durable as one of our own: that call may not have
     /// synced yet.
     async fn sync_existing(&self, name: &str) -> Result<(), BlobError> {
@@ -189,6 +217,9 @@ fn sync(path: &Path) -> io::Result<()> {
 #[async_trait]
 impl BlobStore for ObjectBlobStore {
     async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
+        if let Some(answer) = self.create_in_one_round(name, &data).await {
+            return answer;
+        }
         match self
             .inner
             .put_opts(&self.path(name), data.into(), PutMode::Create.into())
@@ -284,15 +315,20 @@ fn is_refusal(error: &object_store::Error) -> bool {
     )
 }
 
-/// Whether the disk, the quota or the size allowed to a file is full: `ENOSPC`, `EDQUOT`, `EFBIG`, or the codes that S3 servers give.
+/// Whether the disk, the quota or the size allowed to a file is full: `ENOSPC`, `EDQUOT`, `EFBIG`.
+fn is_full_disk(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+/// Whether there is no space, by the system's errors or the codes that S3 servers give.
 fn is_full(error: &object_store::Error) -> bool {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(e) = cause {
         if let Some(io_error) = e.downcast_ref::<io::Error>() {
-            return matches!(
-                io_error.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-            );
+            return is_full_disk(io_error);
         }
         cause = e.source();
     }

@@ -3,7 +3,8 @@
 //! What that crate leaves to its caller is done here: a watch is opened again where it broke, and starts over from a
 //! listing when etcd has compacted the history in between; requests carry `require_leader`, so that a member cut off from
 //! the others answers with an error instead of silence; connections are kept alive at 1 s while idle, so that a dead member
-//! is noticed; expired tokens are renewed; every call has a deadline.
+//! is noticed; a token that etcd no longer takes is replaced, on streams too, whose refusal comes as their first message;
+//! every call has a deadline.
 
 use std::time::Duration;
 
@@ -110,7 +111,7 @@ impl EtcdStore {
     {
         let mut tries = 0;
         loop {
-            match within_deadline(call(self.client.clone())).await {
+            match self.call(&call).await {
                 Ok(value) => return Ok(value),
                 Err(failure) => {
                     tries += 1;
@@ -122,10 +123,43 @@ impl EtcdStore {
             }
         }
     }
+
+    /// Runs a call within the deadline; once more with a fresh token where etcd refused the one it had.
+    async fn call<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, EtcdError>>,
+    {
+        match within_deadline(call(self.client.clone())).await {
+            Err(failure) if failure.is_token_refused() => {
+                self.log_in_again().await?;
+                within_deadline(call(self.client.clone())).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn log_in_again(&self) -> Result<(), Failure> {
+        within_deadline(self.client.refresh_token()).await
+    }
 }
 
 #[cfg(test)]
 impl EtcdStore {
+    /// Asks everybody for a password from now on: root's is `secret`.
+    pub(crate) async fn protect_for_test(&self) {
+        let mut client = self.client.clone();
+        client.role_add("root").await.expect("added");
+        client.user_add("root", "secret", None).await.expect("added");
+        client.user_grant_role("root", "root").await.expect("granted");
+        client.auth_enable().await.expect("enabled");
+    }
+
+    /// Changes the users, which makes every token that was given before too old.
+    pub(crate) async fn change_users_for_test(&self, name: &str) {
+        let mut client = self.client.clone();
+        client.user_add(name, "x", None).await.expect("added");
+    }
+
     /// Forgets the history before a revision.
     pub(crate) async fn compact_for_test(&self, revision: i64) {
         self.client
@@ -162,6 +196,11 @@ impl Failure {
         }
     }
 
+    /// Whether etcd did nothing because of the token: it has run out, its member was restarted, or users were changed.
+    fn is_token_refused(&self) -> bool {
+        is_token_refused(&self.text())
+    }
+
     fn is_lease_lost(&self) -> bool {
         self.said().contains("requested lease not found")
             || matches!(self, Self::Etcd(EtcdError::LeaseKeepAliveError(e)) if e.contains("lease not found"))
@@ -182,12 +221,22 @@ impl Failure {
             || refused("request is too large")
         {
             MetadataError::Invalid { reason: self.text() }
-        } else if refused("no leader") || refused("permission denied") || refused("too many requests") {
+        } else if refused("no leader")
+            || refused("permission denied")
+            || refused("authentication failed")
+            || refused("too many requests")
+        {
             self.unavailable()
         } else {
             MetadataError::OutcomeUnknown { reason: self.text() }
         }
     }
+}
+
+fn is_token_refused(said: &str) -> bool {
+    ["invalid auth token", "revision of auth store is old"]
+        .iter()
+        .any(|refusal| said.contains(refusal))
 }
 
 async fn within_deadline<T>(call: impl Future<Output = Result<T, EtcdError>>) -> Result<T, Failure> {
@@ -279,8 +328,11 @@ impl MetadataStore for EtcdStore {
         let txn = Txn::new()
             .when(compares.iter().map(compare).collect::<Vec<_>>())
             .and_then(ops.iter().map(effect).collect::<Vec<_>>());
-        let mut client = self.client.clone();
-        let answer = within_deadline(client.txn(txn))
+        let answer = self
+            .call(|mut client| {
+                let txn = txn.clone();
+                async move { client.txn(txn).await }
+            })
             .await
             .map_err(|e| e.of_txn(lease))?;
         if !answer.succeeded() {
@@ -308,17 +360,17 @@ impl MetadataStore for EtcdStore {
 
     async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, MetadataError> {
         let seconds = i64::try_from(ttl.as_secs().max(1)).unwrap_or(i64::MAX);
-        let mut client = self.client.clone();
         // A grant whose answer is lost runs out by itself.
-        let granted = within_deadline(client.lease_grant(seconds, None))
+        let granted = self
+            .call(|mut client| async move { client.lease_grant(seconds, None).await })
             .await
             .map_err(Failure::unavailable)?;
         Ok(LeaseId(granted.id()))
     }
 
     async fn renew_lease(&self, lease: LeaseId) -> Result<(), MetadataError> {
-        let mut client = self.client.clone();
-        match within_deadline(client.lease_keep_alive(lease.0)).await {
+        let renewed = self.call(|mut client| async move { client.lease_keep_alive(lease.0).await });
+        match renewed.await {
             Ok(_) => Ok(()),
             Err(e) if e.is_lease_lost() => Err(MetadataError::LeaseLost { lease: lease.0 }),
             Err(e) => Err(e.unavailable()),
@@ -326,8 +378,8 @@ impl MetadataStore for EtcdStore {
     }
 
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), MetadataError> {
-        let mut client = self.client.clone();
-        match within_deadline(client.lease_revoke(lease.0)).await {
+        let revoked = self.call(|mut client| async move { client.lease_revoke(lease.0).await });
+        match revoked.await {
             Ok(_) => Ok(()),
             Err(e) if e.is_lease_lost() => Ok(()),
             Err(e) => Err(e.unavailable()),
@@ -373,6 +425,11 @@ impl Watcher {
                 Ended::Unwanted => return,
                 Ended::Broken(reason) => {
                     tracing::debug!(prefix = self.prefix, reason, "a watch broke, opening it again");
+                    if is_token_refused(&reason)
+                        && let Err(failure) = self.store.log_in_again().await
+                    {
+                        tracing::warn!(reason = failure.text(), "logging in to etcd again failed");
+                    }
                     tokio::select! {
                         () = tokio::time::sleep(PAUSE) => {}
                         () = self.events.closed() => return,

@@ -77,6 +77,11 @@ impl Times {
             .unwrap_or(0.0)
     }
 
+    /// The same of so many in a row, as they came: call it before [`Self::quantile`].
+    pub(super) fn quantile_in_a_row(&self, count: usize, share: f64) -> f64 {
+        Self(self.0.windows(count).map(|times| times.iter().sum()).collect()).quantile(share)
+    }
+
     /// How many a second one after the other.
     pub(super) fn rate(&self) -> f64 {
         self.0.len() as f64 / self.0.iter().sum::<f64>().max(f64::MIN_POSITIVE)
@@ -101,55 +106,100 @@ pub(super) fn fsyncs(folder: &Path, duration: Duration) -> anyhow::Result<Times>
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Until {
     Time(Duration),
+    /// So many records were stored, counted from the first.
     Records(u64),
 }
 
-/// `writers` tasks that each store a record, wait for the answer, and go on; each record once. Returns the time of each
-/// acknowledgement and the wall time of all. While the shard is overloaded they wait as a client would.
-pub(super) async fn write(
-    shard: &Arc<Shard>,
-    writers: usize,
-    until: Until,
-    dim: usize,
-    tick: impl Fn() + Clone + Send + 'static,
-) -> anyhow::Result<(Times, f64)> {
-    let next = Arc::new(AtomicU64::new(0));
-    let begin = Instant::now();
-    let tasks: Vec<_> = (0..writers)
-        .map(|_| {
-            let (shard, next, tick) = (Arc::clone(shard), Arc::clone(&next), tick.clone());
-            tokio::spawn(async move {
-                let mut times = Times::default();
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    match until {
-                        Until::Time(duration) if begin.elapsed() >= duration => return anyhow::Ok(times),
-                        Until::Records(count) if n >= count => return Ok(times),
-                        Until::Time(_) | Until::Records(_) => {}
-                    }
-                    let record = record(n, dim);
-                    loop {
-                        let start = Instant::now();
-                        match shard.append(record.clone()).await {
-                            Ok(_) => {
-                                times.0.push(start.elapsed().as_secs_f64());
-                                break;
-                            }
-                            Err(error) if error.kind() == ErrorKind::Overloaded => {
-                                tokio::time::sleep(Duration::from_millis(50)).await;
-                            }
-                            Err(error) => return Err(error.into()),
-                        }
-                    }
-                    tick();
-                }
-            })
-        })
-        .collect();
-    let mut all = Times::default();
-    for task in tasks {
-        all.merge(task.await??);
+/// Writers that each store a record, wait for the answer, and go on; each record once.
+#[derive(Debug)]
+pub(super) struct Load {
+    pub(super) writers: u16,
+    pub(super) dim: usize,
+    /// Percentage of the records that are deleted again, somewhat later.
+    pub(super) deletes: u8,
+    next: Arc<AtomicU64>,
+}
+
+/// Records between one that is stored and the one that is deleted then.
+const LATER: u64 = 5000;
+
+impl Load {
+    pub(super) fn new(writers: u16, dim: usize, deletes: u8) -> Self {
+        Self {
+            writers,
+            dim,
+            deletes,
+            next: Arc::default(),
+        }
     }
-    ensure!(all.count() > 0, "nothing was acknowledged in that time");
-    Ok((all, begin.elapsed().as_secs_f64()))
+
+    /// How many of the first `count` records are deleted by the time that they are stored.
+    pub(super) fn deleted(&self, count: u64) -> u64 {
+        (0..count.saturating_sub(LATER))
+            .filter(|&n| goes(n, self.deletes))
+            .count() as u64
+    }
+
+    /// Goes on until the end given. Returns the time of each acknowledgement of a record and the wall time of all. While the
+    /// shard is overloaded the writers wait as a client would.
+    pub(super) async fn write(
+        &self,
+        shard: &Arc<Shard>,
+        until: Until,
+        tick: impl Fn() + Clone + Send + 'static,
+    ) -> anyhow::Result<(Times, f64)> {
+        let begin = Instant::now();
+        let tasks: Vec<_> = (0..self.writers)
+            .map(|_| {
+                let (shard, next, tick) = (Arc::clone(shard), Arc::clone(&self.next), tick.clone());
+                let (dim, deletes) = (self.dim, self.deletes);
+                tokio::spawn(async move {
+                    let mut times = Times::default();
+                    loop {
+                        if matches!(until, Until::Time(duration) if begin.elapsed() >= duration) {
+                            return anyhow::Ok(times);
+                        }
+                        let n = next.fetch_add(1, Ordering::Relaxed);
+                        if matches!(until, Until::Records(count) if n >= count) {
+                            return Ok(times);
+                        }
+                        times.0.push(append(&shard, record(n, dim)).await?);
+                        if let Some(earlier) = n.checked_sub(LATER).filter(|&n| goes(n, deletes)) {
+                            ensure!(
+                                shard.delete(record(earlier, 1).id).await?,
+                                "record {earlier} was not there"
+                            );
+                        }
+                        tick();
+                    }
+                })
+            })
+            .collect();
+        let mut all = Times::default();
+        for task in tasks {
+            all.merge(task.await??);
+        }
+        ensure!(all.count() > 0, "nothing was acknowledged in that time");
+        Ok((all, begin.elapsed().as_secs_f64()))
+    }
+}
+
+/// Whether a record is one of those that are deleted again.
+fn goes(n: u64, percent: u8) -> bool {
+    let mut state = n;
+    direction(&mut state) + 0.5 < f32::from(percent) / 100.0
+}
+
+/// Stores a record, however often it takes; returns how long the call took that did it.
+async fn append(shard: &Shard, record: ImageRecord) -> anyhow::Result<f64> {
+    loop {
+        let start = Instant::now();
+        match shard.append(record.clone()).await {
+            Ok(_) => return Ok(start.elapsed().as_secs_f64()),
+            Err(error) if error.kind() == ErrorKind::Overloaded => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }

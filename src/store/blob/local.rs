@@ -1,0 +1,153 @@
+//! New files in a folder, durable after one round of the disk instead of two.
+//!
+//! The usual order (write, sync the file, link it, sync the folder) waits for the disk twice. Here the bytes go to the disk
+//! past the page cache, then the file gets its name, and then file and folder are synced at the same time: the journal
+//! commits both at once. Where the journal keeps the order of things (ext4, XFS), no name can outlive a power failure
+//! without all bytes behind it. On other file systems, and for large objects, which are better left in the page cache, the
+//! caller takes the usual way.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+/// Largest object that is written this way: a group of the log with room to spare.
+const LARGEST: usize = 8 << 20;
+
+/// Whether the file system of a folder keeps the order that this module rests on.
+#[cfg(target_os = "linux")]
+pub(super) fn keeps_order(folder: &Path) -> bool {
+    /// `f_type` of ext4 and its forebears, and of XFS.
+    const ORDERED: [u64; 2] = [0xef53, 0x5846_5342];
+    let kind = rustix::fs::statfs(folder).map(|found| u64::try_from(found.f_type));
+    matches!(kind, Ok(Ok(kind)) if ORDERED.contains(&kind))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn keeps_order(_: &Path) -> bool {
+    false
+}
+
+/// What became of a new file.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It is there, whole and durable.
+    Created,
+    /// The name is taken.
+    Exists,
+    /// Nothing was done, and the usual way is to be taken: too large, no folder yet, or the file system refuses.
+    NotThisWay,
+    /// Nothing is there.
+    Failed(io::Error),
+    /// It is there, and may not be durable.
+    NotSynced(io::Error),
+}
+
+/// Puts a new file at `path`. Blocking.
+pub(super) fn create(path: &Path, data: &Bytes) -> Outcome {
+    let Some(folder) = path.parent().filter(|_| data.len() <= LARGEST) else {
+        return Outcome::NotThisWay;
+    };
+    // As unfinished writes are called here, so that they are swept with them.
+    let mut staged = path.as_os_str().to_owned();
+    staged.push(format!("#{}", rand::random::<u64>()));
+    let staged = PathBuf::from(staged);
+    let file = match write_whole(&staged, data) {
+        Ok(file) => file,
+        Err(error) => {
+            let _ = std::fs::remove_file(&staged);
+            return match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => {
+                    Outcome::NotThisWay
+                }
+                _ => Outcome::Failed(error),
+            };
+        }
+    };
+    let linked = std::fs::hard_link(&staged, path);
+    let _ = std::fs::remove_file(&staged);
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Outcome::Exists,
+        Err(error) => Outcome::Failed(error),
+        Ok(()) => {
+            let (file, folder) = std::thread::scope(|scope| {
+                let folder = scope.spawn(|| File::open(folder)?.sync_all());
+                (file.sync_all(), folder.join())
+            });
+            match file.and(folder.unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))) {
+                Ok(()) => Outcome::Created,
+                Err(error) => Outcome::NotSynced(error),
+            }
+        }
+    }
+}
+
+/// A new file with these bytes, on the disk but for its metadata.
+#[cfg(target_os = "linux")]
+fn write_whole(path: &Path, data: &Bytes) -> io::Result<File> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    /// What writes past the page cache are multiples of, in memory and on disk; no disk has larger blocks.
+    const PAGE: usize = 4096;
+    #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
+    #[repr(C, align(4096))]
+    struct Page([u8; PAGE]);
+
+    let mut pages = vec![Page([0; PAGE]); data.len().div_ceil(PAGE)];
+    let padded: &mut [u8] = bytemuck::cast_slice_mut(&mut pages);
+    padded[..data.len()].copy_from_slice(data);
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .custom_flags(rustix::fs::OFlags::DIRECT.bits().cast_signed())
+        .open(path)?;
+    file.write_all(padded)?;
+    if padded.len() != data.len() {
+        file.set_len(data.len() as u64)?;
+    }
+    Ok(file)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_whole(_: &Path, _: &Bytes) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_every_length_are_whole_and_never_overwritten() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for len in [0, 1, 4095, 4096, 4097, 70_000, LARGEST] {
+            let path = dir.path().join(len.to_string());
+            let data: Bytes = (0..len).map(|i| (i % 251) as u8).collect();
+            match create(&path, &data) {
+                Outcome::Created => {}
+                // Some file systems take no such writes: then nothing may be left.
+                Outcome::NotThisWay => {
+                    assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 0);
+                    continue;
+                }
+                other => panic!("{len} bytes: {other:?}"),
+            }
+            assert_eq!(std::fs::read(&path).expect("there"), data);
+            let again = create(&path, &Bytes::from_static(b"other"));
+            assert!(matches!(again, Outcome::Exists), "{again:?}");
+            assert_eq!(std::fs::read(&path).expect("there"), data);
+        }
+        let names: Vec<_> = std::fs::read_dir(dir.path())
+            .expect("there")
+            .map(|entry| entry.expect("readable").file_name().into_string().expect("UTF-8"))
+            .collect();
+        assert!(names.iter().all(|name| !name.contains('#')), "{names:?}");
+        let large = Bytes::from(vec![0; LARGEST + 1]);
+        let nowhere = create(&dir.path().join("none/x"), &Bytes::new());
+        for refused in [nowhere, create(&dir.path().join("large"), &large)] {
+            assert!(matches!(refused, Outcome::NotThisWay), "{refused:?}");
+        }
+    }
+}
