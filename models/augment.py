@@ -44,6 +44,14 @@ def fit(img, w, h):
                       interpolation=cv2.INTER_AREA if small else cv2.INTER_LINEAR)
 
 
+def cover(img, rng, w, h):
+    """The largest part of the asked shape, anywhere along the longer side, at w x h."""
+    ih, iw = img.shape[:2]
+    cw, ch = min(iw, max(8, round(ih * w / h))), min(ih, max(8, round(iw * h / w)))
+    y, x = int(rng.integers(0, ih - ch + 1)), int(rng.integers(0, iw - cw + 1))
+    return fit(img[y:y + ch, x:x + cw], w, h)
+
+
 def colour(rng):
     u = rng.random()
     if u < 0.3:

@@ -146,9 +146,11 @@ class Loader:
                 self.free.put(self.held)
                 self.held = None
             try:
-                slot, got, n = self.ready.get(timeout=120)
-            except queue.Empty:
-                raise RuntimeError("no batch for two minutes; a worker died?") from None
+                slot, got, n = self.ready.get(timeout=20)
+            except queue.Empty:  # also after a pause of the whole training
+                if not all(p.is_alive() for p in self.processes):
+                    raise RuntimeError("a loader process died") from None
+                continue
             self.held = slot
             if (got, n) == (size, pairs):
                 count = 2 * n * got * got * 3

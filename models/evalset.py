@@ -163,6 +163,9 @@ def load(dev, cache, processes=2):
     dev, cache = Path(dev), Path(cache)
     meta_path = cache / f"meta-{VERSION}.json"
     if not meta_path.exists():
+        if not any(attacks.FONTS.glob("*.ttf")):
+            raise SystemExit(f"the frozen set has text in the Liberation fonts: put them in {attacks.FONTS} "
+                             "(Debian: fonts-liberation); with other letters it would be another set")
         cache.mkdir(parents=True, exist_ok=True)
         references, queries, foreign = plan(dev)
         arrays = {}

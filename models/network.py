@@ -80,9 +80,11 @@ class Network(nn.Module):
         self.out_bn = nn.BatchNorm1d(DIM, affine=False)  # folds into fc
 
     def features(self, x):
-        x = self.stem(x)
-        x = self.stage3(self.stage2(self.stage1(x)))
-        x = gem(self.head(x))
+        return self.rest(self.stage1(self.stem(x)))
+
+    def rest(self, x):
+        """From what stage1 gives to the vector before L2."""
+        x = gem(self.head(self.stage3(self.stage2(x))))
         with torch.autocast("cpu", enabled=False):
             return self.out_bn(self.fc(x.float()))
 
@@ -112,6 +114,24 @@ def folded(net):
     out["fc.weight"] = net.fc.weight * scale[:, None]
     out["fc.bias"] = (net.fc.bias - net.out_bn.running_mean) * scale
     return {k: v.detach().float().contiguous() for k, v in out.items()}
+
+
+def frozen_front(net):
+    """stem and stage1 as they are now, without gradients: uint8 N x H x W x 3 -> what `rest` takes, in bf16."""
+    layers = [(m, t) for m, t in folded(net.eval()).items() if m.startswith(("stem.", "stage1."))]
+    tensors = {k: v.bfloat16().contiguous(memory_format=torch.channels_last if v.ndim == 4 else torch.contiguous_format)
+               for k, v in layers}
+
+    @torch.no_grad()
+    def front(u8):
+        x = torch.from_numpy(u8).permute(0, 3, 1, 2).bfloat16().sub_(255.0 * MEAN).mul_(1 / (255.0 * STD))
+        for name in dict.fromkeys(k.rsplit(".", 1)[0] for k in tensors):
+            block = "block" in name
+            y = F.conv2d(x, tensors[f"{name}.weight"], tensors[f"{name}.bias"], 1 if block else 2, 1)
+            x = F.relu_(y.add_(x) if block else y)
+        return x
+
+    return front
 
 
 def forward_folded(tensors, x, blocks=(1, 2, 2)):

@@ -38,9 +38,9 @@ class Exchange:
     def sum_gradients(self, rank, params):
         """Replace every gradient by the sum over ranks."""
         flat = torch.cat([p.grad.reshape(-1) for p in params])
-        self.grad[rank] = flat
+        self.grad[rank, :len(flat)] = flat
         self.barrier.wait()
-        total = self.grad.sum(0)
+        total = self.grad[:, :len(flat)].sum(0)
         at = 0
         for p in params:
             p.grad.copy_(total[at:at + p.numel()].view_as(p))

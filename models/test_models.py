@@ -18,7 +18,9 @@ import views
 from families import CHAINABLE, FAMILIES, HELD_OUT, TRAINED
 from loss import contrastive
 from metrics import figures
-from network import Network, folded, forward_folded, normalise_pixels
+from network import folded, forward_folded, frozen_front, normalise_pixels
+from unfold import unfold
+
 
 HERE = Path(__file__).resolve().parent
 
@@ -49,6 +51,27 @@ def test_folding_changes_nothing():
         assert (net(x) - forward_folded(folded(net), x)).abs().max() < 1e-5
 
 
+def test_unfolding_keeps_the_cosines():
+    tensors = load_file(HERE / "doppel-t.safetensors")
+    x = normalise_pixels(np.stack([picture(s, 96) for s in range(48)]))
+    net = unfold(HERE / "doppel-t.safetensors", "doppel-t", x)
+    with torch.no_grad():
+        expected, got = forward_folded(tensors, x), net(x)
+    cosines = np.corrcoef((expected @ expected.T).flatten(), (got @ got.T).flatten())
+    assert cosines[0, 1] > 0.97
+    folded_again = folded(net)
+    assert (folded_again["stem.weight"] - tensors["stem.weight"].float()).abs().max() < 1e-4
+
+
+def test_the_frozen_front_is_what_the_network_computes():
+    net = export.random_network("doppel-t", 3)
+    u8 = np.stack([picture(1, 96), picture(2, 96)])
+    with torch.no_grad():
+        expected = net.stage1(net.stem(normalise_pixels(u8)))
+        got = frozen_front(net)(u8).float()
+    assert (got - expected).abs().mean() < 0.02 * expected.abs().mean()
+
+
 def test_loss_prefers_matching_views():
     torch.manual_seed(0)
     z = torch.nn.functional.normalize(torch.randn(8, 256), dim=1)
@@ -76,7 +99,7 @@ def test_held_out_families_are_unknown_to_training():
 def test_views_have_the_asked_size():
     pool = [picture(i, 150) for i in range(4)]
     art, rng = augment.Art(pool, count=4), np.random.default_rng(0)
-    for view in (views.moderate, views.hard, views.focused):
+    for view in (views.moderate, views.hard, views.focused, views.chained):
         for _ in range(60):
             v = view(pool[0], rng, art, 96)
             assert v.shape == (96, 96, 3) and v.dtype == np.uint8

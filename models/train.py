@@ -1,12 +1,14 @@
 """Train the descriptor by a wall-clock budget; resumes from its own checkpoint.
 
     python train.py --budget-min 90 --run runs/t
+    python train.py --init doppel-t.safetensors --budget-min 80 --run runs/t2
 
 Everything (learning rate, entropy weight, resolution, mix) follows the elapsed share of
 the budget, so a busy machine only lowers the number of views. The folder of the run
 holds last.pt, log.jsonl and neighbours.npy (look-alikes of each pool image, found by the
 averaged network itself and mined as hard negatives); an optional mix.json there
-overrides views.MIX while training runs.
+overrides views.MIX while training runs. With --init training goes on from exported weights
+on a schedule of its own: large inputs and the full entropy weight from the start.
 """
 
 import argparse
@@ -15,29 +17,44 @@ import math
 import os
 import signal
 import time
+from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 import optimizer
 import parallel
-from batches import Loader
+from batches import Loader, Sampler
 from loss import contrastive
-from network import ARCHS, DIM, Network, normalise_pixels
+from network import ARCHS, DIM, Network, frozen_front, normalise_pixels
 from pool import REAL, ImagePool, load
+from unfold import unfold
 from views import finish
 
-# (progress up to, input size, pairs a batch)
-PHASES = ((0.60, 96, 128), (0.92, 128, 128), (1.01, 160, 96))
 ENTROPY = 4.0
 
 
-def phase(progress):
-    return next((size, pairs) for end, size, pairs in PHASES if progress < end)
+class Schedule(NamedTuple):
+    phases: tuple   # (progress up to, input size, pairs a batch)
+    lr: float       # peak rate
+    warm: float     # progress at which the peak is reached
+    ramp: float     # progress at which the entropy term has its full weight; 0: from the start
+    maturity: float # progress that the mix of the batches starts at (see batches.shares)
 
 
-def rate(progress, warm=0.03, floor=0.01):
+COLD = Schedule(((0.60, 96, 128), (0.92, 128, 128), (1.01, 160, 96)), 2e-3, 0.03, 0.2, 0.0)
+WARM = Schedule(((0.50, 128, 128), (1.01, 160, 96)), 1e-3, 0.02, 0.0, 0.2)
+
+
+def phase(schedule, progress):
+    return next((size, pairs) for end, size, pairs in schedule.phases if progress < end)
+
+
+def rate(progress, warm, floor=0.01):
     if progress < warm:
         return max(0.02, progress / warm)
     x = min(1.0, (progress - warm) / (1 - warm))
@@ -71,6 +88,13 @@ def mine(net, pool, path, keep=10, ceiling=0.9, size=96):
     return float(torch.cat(top1).mean())
 
 
+def warm_start(args, views=384, size=128):
+    """The network of --init, with statistics of training views."""
+    batch = np.empty((views, size, size, 3), np.uint8)
+    Sampler(ImagePool(args.cache), args.run, [args.seed, 0]).fill(batch, size, 1.0)
+    return unfold(args.init, args.arch, normalise_pixels(batch), args.seed)
+
+
 def average(ema, net, decay):
     with torch.no_grad():
         for a, b in zip(ema.state_dict().values(), net.state_dict().values()):
@@ -86,6 +110,13 @@ def save(path, **state):
     os.replace(tmp, path)
 
 
+def left(until):
+    """Seconds from now to the next HH:MM."""
+    now = datetime.now()
+    end = datetime.combine(now.date(), datetime.strptime(until, "%H:%M").time())
+    return (end - now).total_seconds() % 86400
+
+
 def arguments():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--data", default="../shared/data/train", help="folder of train-*.tar")
@@ -93,13 +124,16 @@ def arguments():
     p.add_argument("--run", type=Path, default=Path("runs/t"))
     p.add_argument("--arch", default="doppel-t", choices=ARCHS)
     p.add_argument("--budget-min", type=float, default=90)
+    p.add_argument("--until", help="HH:MM at which to be done, instead of the budget: time lost to a pause shortens the rest")
     p.add_argument("--max-steps", type=int, default=0, help="stop early, for trials")
-    p.add_argument("--lr", type=float, default=2e-3)
+    p.add_argument("--init", type=Path, help="exported weights to go on from")
+    p.add_argument("--lr", type=float, help="peak rate; default by schedule")
     p.add_argument("--wd", type=float, default=0.05)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--processes", type=int, default=2, help="one thread and one loader each")
     p.add_argument("--mine-min", type=float, default=10, help="minutes between minings")
     p.add_argument("--save-min", type=float, default=5)
+    p.add_argument("--freeze", action="store_true", help="keep stem and stage1 as they are: a third more views")
     p.add_argument("--compile", action="store_true", help="compile the network, once a phase")
     return p.parse_args()
 
@@ -107,13 +141,17 @@ def arguments():
 def run(rank, exchange, args):
     """One training process. Rank 0 keeps the average, the log and the checkpoints."""
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)  # before it is used and forked: its threads would be missing in the loader
     torch.manual_seed(args.seed)
     first = rank == 0
     last = args.run / "last.pt"
     net = Network(args.arch).to(memory_format=torch.channels_last)
     ema = Network(args.arch).to(memory_format=torch.channels_last)
+    if args.init and not last.exists():
+        net.load_state_dict(warm_start(args).state_dict())
     ema.load_state_dict(net.state_dict())
-    opt = optimizer.build(net, args.lr, args.wd)
+    schedule = WARM if args.init else COLD
+    opt = optimizer.build(net, args.lr or schedule.lr, args.wd)
     elapsed, step, seen = 0.0, 0, 0
     if last.exists():
         state = torch.load(last, weights_only=True)
@@ -123,9 +161,20 @@ def run(rank, exchange, args):
         elapsed, step, seen = state["elapsed"], state["step"], state["views"]
         print(f"rank {rank} resumed at {elapsed / 60:.1f} min, step {step}", flush=True)
     budget, mined = args.budget_min * 60, elapsed
+    end = time.monotonic() + left(args.until) if args.until else None
+    if end:
+        budget = elapsed + left(args.until)
     loader = Loader(args.cache, args.run, [args.seed, step, rank])
-    fast = torch.compile(net, dynamic=False) if args.compile else net
-    params = list(net.parameters())
+    front = None
+    if args.freeze:  # go on from the average; the first layers stay as they are there
+        net.load_state_dict(ema.state_dict())
+        front = frozen_front(net)
+        for p in [*net.stem.parameters(), *net.stage1.parameters()]:
+            p.requires_grad_(False)
+    fast = net.rest if front else net.features
+    if args.compile:
+        fast = torch.compile(fast, dynamic=False)
+    params = [p for p in net.parameters() if p.requires_grad]
     log = open(args.run / "log.jsonl", "a", buffering=1) if first else None
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))  # save, then leave
@@ -138,15 +187,18 @@ def run(rank, exchange, args):
     clock = saved = marked = time.monotonic()
     sums, waited, counted, since = {}, 0.0, 0, seen
     while True:
-        size, pairs = phase(progress)
+        size, pairs = phase(schedule, progress)
         begin = time.monotonic()
-        batch = loader.next(size, pairs // exchange.world, progress)
+        batch = loader.next(size, pairs // exchange.world, max(progress, schedule.maturity))
         waited += time.monotonic() - begin
         net.train()
+        if front:  # their statistics stay too
+            net.stem.eval()
+            net.stage1.eval()
         with torch.autocast("cpu", torch.bfloat16):
-            z = fast(normalise_pixels(batch))
+            z = F.normalize(fast(front(batch) if front else normalise_pixels(batch)), dim=1)
         every, leaf = exchange.gather(rank, z)
-        loss, figures = contrastive(every, 0.05, ENTROPY * min(1.0, progress / 0.2))
+        loss, figures = contrastive(every, 0.05, ENTROPY * (min(1.0, progress / schedule.ramp) if schedule.ramp else 1.0))
         (grad,) = torch.autograd.grad(loss, leaf)
         opt.zero_grad(set_to_none=True)
         z.backward(grad)
@@ -154,14 +206,16 @@ def run(rank, exchange, args):
             now = time.monotonic()
             elapsed += min(now - clock, 60.0)  # a suspended process does not lose its schedule
             clock = now
+            if end:
+                budget = elapsed + max(1.0, end - now)
             exchange.control[0] = elapsed / budget
-            exchange.control[1] = bool(stop or elapsed >= budget or step + 1 == args.max_steps)
+            exchange.control[1] = bool(stop or elapsed >= budget or (end and now >= end) or step + 1 == args.max_steps)
         exchange.sum_gradients(rank, params)
         norm = torch.nn.utils.clip_grad_norm_(params, 5.0)
         if not torch.isfinite(norm):
             raise RuntimeError("gradient is not finite")
         for g in opt.param_groups:
-            g["lr"] = g["peak"] * rate(progress)
+            g["lr"] = g["peak"] * rate(progress, schedule.warm)
         opt.step()
         progress, stopping = exchange.control.tolist()
         step += 1
@@ -178,7 +232,7 @@ def run(rank, exchange, args):
             span = time.monotonic() - marked
             row = {"min": round(elapsed / 60, 2), "step": step, "views": seen, "size": size,
                    **{k: round(v / counted, 4) for k, v in sums.items()}, "grad": round(float(norm), 2),
-                   "views_s": round((seen - since) / span), "wait_s": round(waited, 1), "lr": round(rate(progress), 4)}
+                   "views_s": round((seen - since) / span), "wait_s": round(waited, 1), "lr": round(rate(progress, schedule.warm), 4)}
             print(json.dumps(row), flush=True)
             log.write(json.dumps(row) + "\n")
             sums, waited, counted, since, marked = {}, 0.0, 0, seen, time.monotonic()
@@ -199,7 +253,7 @@ def main():
     args = arguments()
     args.run.mkdir(parents=True, exist_ok=True)
     load(args.data, args.cache)  # builds the cache on first use
-    rows = 2 * max(pairs for _, _, pairs in PHASES) // args.processes
+    rows = 2 * max(pairs for _, _, pairs in COLD.phases + WARM.phases) // args.processes
     weights = sum(p.numel() for p in Network(args.arch).parameters())
     parallel.launch(run, args.processes, rows, DIM, weights, args)
 

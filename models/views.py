@@ -19,19 +19,28 @@ MIX = {
     "rotate_any": 0.16, "rotate_small": 0.12, "rotate90": 0.12, "perspective": 0.14,
     "tone": 0.65, "grey_filter": 0.14, "blur": 0.3, "jpeg": 0.4, "down_up": 0.15,
     "noise": 0.1, "sharpen": 0.07, "text": 0.16, "stickers": 0.14, "border": 0.16,
-    "erase": 0.15, "stripes": 0.09, "mix": 0.06, "full_frame": 0.35, "focused": 0.5,
+    "erase": 0.15, "stripes": 0.09, "mix": 0.06, "full_frame": 0.35, "focused": 0.42, "chained": 0.33,
 }
 
 # a focused view has one edit at any strength and little else: weights of that edit
 FOCUS = {
-    "paste": 3.5, "screenshot": 3.0, "collage": 3.5, "rotate_any": 3.5, "rotate_small": 1.0,
-    "rotate90": 2.2, "perspective": 1.2, "crop": 2.2, "stripes": 2.2, "erase": 1.4,
-    "border": 1.6, "tone": 1.4, "grey_filter": 1.0, "text": 0.8, "stickers": 0.8, "mix": 1.5,
-    "blur": 0.8, "noise": 0.8, "down_up": 0.8, "jpeg": 0.6,
+    "paste": 4.5, "screenshot": 3.4, "collage": 5.0, "rotate_any": 4.0, "rotate_small": 0.8,
+    "rotate90": 3.0, "perspective": 1.0, "crop": 2.5, "stripes": 1.8, "erase": 1.2,
+    "border": 1.4, "tone": 1.4, "grey_filter": 0.9, "text": 0.6, "stickers": 0.6, "mix": 2.0,
+    "blur": 0.7, "noise": 0.5, "down_up": 0.7, "jpeg": 0.4,
 }
-FOCUS_NAMES = list(FOCUS)
-FOCUS_SHARE = np.array(list(FOCUS.values())) / sum(FOCUS.values())
+# a chained view has two to four edits at any strength: weights of being among them
+CHAIN = {
+    "paste": 1.4, "screenshot": 1.3, "collage": 0.8, "rotate_any": 0.8, "rotate_small": 1.2,
+    "rotate90": 0.4, "perspective": 1.2, "crop": 1.5, "stripes": 1.2, "erase": 0.6,
+    "border": 2.0, "tone": 2.0, "grey_filter": 0.4, "text": 1.2, "stickers": 1.2, "mix": 0.4,
+    "blur": 1.0, "noise": 1.0, "down_up": 1.0, "jpeg": 0.8,
+}
+NAMES = list(FOCUS)
+FOCUS_SHARE = np.array([FOCUS[n] for n in NAMES]) / sum(FOCUS.values())
+CHAIN_SHARE = np.array([CHAIN[n] for n in NAMES]) / sum(CHAIN.values())
 GEOMETRIC = ("rotate_any", "rotate_small", "rotate90", "perspective", "crop")
+PLACEMENTS = ("paste", "screenshot", "collage")
 
 
 def finish(img, rng, size):
@@ -80,15 +89,18 @@ def place(img, rng, art, how, size):
         gap = int(rng.integers(0, 6))
         out = np.empty((H, W, 3), np.uint8)
         out[:] = A.colour(rng)
-        mine = int(rng.integers(0, rows * cols))
+        mine, cut = int(rng.integers(0, rows * cols)), rng.random() < 0.6
         for k in range(rows * cols):
             y0, y1 = H * (k // cols) // rows, H * (k // cols + 1) // rows - gap
             x0, x1 = W * (k % cols) // cols, W * (k % cols + 1) // cols - gap
-            cell = A.fit(img, x1 - x0, y1 - y0) if k == mine else art.patch(rng, x1 - x0, y1 - y0)
+            if k == mine:  # squeezed or cut to the cell
+                cell = A.cover(img, rng, x1 - x0, y1 - y0) if cut else A.fit(img, x1 - x0, y1 - y0)
+            else:
+                cell = art.patch(rng, x1 - x0, y1 - y0)
             out[y0:y1, x0:x1] = cell
         return out
-    # paste: 8..80 % of the area, most of it between 10 and 35 %
-    area = rng.uniform(0.3, 0.8) if rng.random() < 0.35 else rng.uniform(0.08, 0.35)
+    # paste: 8..80 % of the area, small ones more often
+    area = rng.uniform(0.3, 0.8) if rng.random() < 0.3 else np.exp(rng.uniform(np.log(0.08), np.log(0.35)))
     H = int(W * np.exp(rng.uniform(-0.3, 0.3)))
     r = np.sqrt(w / h) * np.exp(rng.uniform(-0.15, 0.15))
     side = np.sqrt(area * W * H)
@@ -127,19 +139,42 @@ def geometry(img, rng, size, mix):
     return img
 
 
+def single(name, img, rng, art, size):
+    """One edit of any kind at any strength."""
+    if name not in GEOMETRIC:
+        return edit(name, img, rng, art, size)
+    only = {n: 0.0 for n in GEOMETRIC}
+    only[name] = 1.0
+    only["full_frame"] = 0.0 if name == "crop" else 1.0
+    return geometry(img, rng, size, only)
+
+
 def focused(img, rng, art, size):
     """One edit, now and then mirrored, cropped a little or recompressed."""
-    name = FOCUS_NAMES[int(rng.choice(len(FOCUS_NAMES), p=FOCUS_SHARE))]
-    only = {n: 0.0 for n in GEOMETRIC}
-    only["full_frame"] = 0.8
-    if name in GEOMETRIC:
-        only[name] = 1.0
-        only["full_frame"] = 0.0 if name == "crop" else 1.0
-    img = geometry(img, rng, size, only)
+    name = NAMES[int(rng.choice(len(NAMES), p=FOCUS_SHARE))]
     if name not in GEOMETRIC:
-        img = edit(name, img, rng, art, size)
+        img = geometry(img, rng, size, {**dict.fromkeys(GEOMETRIC, 0.0), "full_frame": 0.8})
+    img = single(name, img, rng, art, size)
     if rng.random() < 0.15:
         img = A.jpeg(img, rng, 20, 90)
+    return finish(img, rng, size)
+
+
+def chained(img, rng, art, size):
+    """Two to four edits in random order, at most one placement among them."""
+    picked = rng.choice(len(NAMES), int(rng.integers(2, 5)), replace=False, p=CHAIN_SHARE)
+    names, placed = [], False
+    for name in (NAMES[int(i)] for i in picked):
+        if name in PLACEMENTS and placed:
+            continue
+        placed |= name in PLACEMENTS
+        names.append(name)
+    names.sort(key=lambda n: n != "crop")  # a crop after a paste may cut the image away
+    if max(img.shape[:2]) > 1.4 * size:
+        f = 1.4 * size / max(img.shape[:2])
+        img = A.fit(img, img.shape[1] * f, img.shape[0] * f)
+    for name in names:
+        img = single(name, img, rng, art, size)
     return finish(img, rng, size)
 
 
@@ -148,22 +183,25 @@ def edit(name, img, rng, art, size):
         return A.jpeg(img, rng, 5, 80)
     if name == "tone":
         return A.tone(img, rng)
-    if name in ("paste", "screenshot", "collage"):
+    if name in PLACEMENTS:
         return place(img, rng, art, name, size)
     return getattr(A, name)(img, rng, art)
 
 
 def hard(img, rng, art, size, mix=MIX):
-    """A focused view, or geometry followed by up to five edits in random order."""
-    if rng.random() < mix["focused"]:
+    """A focused view, a chained one, or geometry and up to five edits in random order."""
+    u = rng.random()
+    if u < mix["focused"]:
         return focused(img, rng, art, size)
+    if u < mix["focused"] + mix["chained"]:
+        return chained(img, rng, art, size)
     img = geometry(img, rng, size, mix)
     edits = [n for n in ("tone", "grey_filter", "blur", "down_up", "noise", "sharpen", "text", "stickers",
                          "border", "erase", "stripes", "mix", "jpeg") if rng.random() < mix[n]]
     if len(edits) > 5:
         edits = list(rng.permutation(edits)[:5])
     u = rng.random()
-    for how in ("paste", "screenshot", "collage"):
+    for how in PLACEMENTS:
         if u < mix[how]:
             if len(edits) > 2:  # a small paste under many edits teaches nothing
                 edits = list(rng.permutation(edits)[:2])
