@@ -5,11 +5,14 @@
 Pairs: for each query of the evaluation set its 10 nearest references by cosine and its
 3 nearest by PDQ-8 (the match, where one exists, is added). Features, in this order:
 
-    cosine             similarity of the two embeddings, -1..1
-    normalised         cosine - beta * mean of the query's top-k bank similarities
-    pdq_distance       smallest of 8 dihedral Hamming distances / 256
-    quality_query      PDQ quality of the query / 100
-    quality_reference  PDQ quality of the reference / 100
+    cosine              similarity of the two embeddings, -1..1
+    normalised_low      min(n, -0.1); n = cosine - beta * mean of the query's top-k bank similarities
+    normalised_high     n held within -0.1..0.1, and a tenth of what is above: there nearly all are copies
+    nearness_reference  mean of the reference's top-k bank similarities: what looks like many pictures is
+                        less likely the original of one
+    pdq_distance        smallest of 8 dihedral Hamming distances / 256
+    quality_query       PDQ quality of the query / 100
+    quality_reference   PDQ quality of the reference / 100
 
 The shipped coefficients are fitted on half A of the source images and measured on half
 B; a second fit on two repositories, measured on the others, shows the shift between
@@ -28,14 +31,16 @@ import numpy as np
 import background
 from evaluate import Evaluation
 
-FEATURES = ("cosine", "normalised", "pdq_distance", "quality_query", "quality_reference")
+LOW, HIGH, LEAK = -0.1, 0.1, 0.1
+FEATURES = ("cosine", "normalised_low", "normalised_high", "nearness_reference", "pdq_distance", "quality_query",
+            "quality_reference")
 BINS = 10
 
 
 def pairs(ev, vectors, beta, top_k):
-    """features (P x 5), label (P), query row (P)."""
+    """features (P x 7), label (P), query row (P)."""
     sim = vectors["query"] @ vectors["reference"].T
-    mean = background.indistinct(vectors["query"], vectors["bank"], top_k)
+    mean, nearness = (background.indistinct(vectors[side], vectors["bank"], top_k) for side in ("query", "reference"))
     near = np.argsort(-sim, 1)[:, :10]
     hashed = np.argsort(ev.pdq, 1)[:, :3]
     qq, rq = ev.arrays["query_quality"] / 100.0, ev.arrays["reference_quality"] / 100.0
@@ -43,7 +48,9 @@ def pairs(ev, vectors, beta, top_k):
     for i, t in enumerate(ev.truth):
         ids = set(near[i]) | set(hashed[i]) | ({t} if t >= 0 else set())
         for j in sorted(ids):
-            x.append((sim[i, j], sim[i, j] - beta * mean[i], ev.pdq[i, j] / 256.0, qq[i], rq[j]))
+            n = sim[i, j] - beta * mean[i]
+            x.append((sim[i, j], min(n, LOW), min(max(n, LOW), HIGH) + LEAK * max(n - HIGH, 0.0), nearness[j],
+                      ev.pdq[i, j] / 256.0, qq[i], rq[j]))
             y.append(j == t)
             rows.append(i)
     return np.array(x, np.float64), np.array(y, np.float64), np.array(rows)

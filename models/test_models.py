@@ -53,14 +53,13 @@ def test_folding_changes_nothing():
 
 def test_unfolding_keeps_the_cosines():
     tensors = load_file(HERE / "doppel-t.safetensors")
-    x = normalise_pixels(np.stack([picture(s, 96) for s in range(48)]))
+    x = normalise_pixels(np.stack([picture(s, 96) for s in range(24)]))
     net = unfold(HERE / "doppel-t.safetensors", "doppel-t", x)
+    net.out_bn.reset_running_stats()  # it centres on these pictures, which the exported network does not
     with torch.no_grad():
         expected, got = forward_folded(tensors, x), net(x)
-    cosines = np.corrcoef((expected @ expected.T).flatten(), (got @ got.T).flatten())
-    assert cosines[0, 1] > 0.97
-    folded_again = folded(net)
-    assert (folded_again["stem.weight"] - tensors["stem.weight"].float()).abs().max() < 1e-4
+    assert (expected @ expected.T - got @ got.T).abs().max() < 1e-3
+    assert (folded(net)["stem.weight"] - tensors["stem.weight"].float()).abs().max() < 1e-4
 
 
 def test_the_frozen_front_is_what_the_network_computes():

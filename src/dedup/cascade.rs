@@ -188,6 +188,14 @@ impl Cascade {
         Some(found)
     }
 
+    /// How distinctive an image is: 1 − its mean similarity to the nearest pictures of the background bank, 0 to 1. Low for
+    /// what looks like many other pictures: a likeness to it proves little. `None` where the network has no bank.
+    #[must_use]
+    pub fn distinctiveness(&self, image: &Fingerprint) -> Option<f32> {
+        let nearness = self.background.as_ref()?.nearness(&image.embedding)?;
+        Some(nearness.distinctiveness())
+    }
+
     fn is_tiny(&self, image: &Fingerprint) -> bool {
         image.width.min(image.height) < self.calibration.min_side
     }
@@ -218,7 +226,7 @@ impl Cascade {
                 pdq_distance: distance,
                 qualities,
             };
-            background.probability(pair, asked.nearness?)
+            background.probability(pair, [asked.nearness?, other.nearness?])
         });
         fitted.unwrap_or_else(|| {
             let is_trusted = qualities.iter().all(|q| *q >= self.calibration.min_pdq_quality);
@@ -231,11 +239,7 @@ impl Cascade {
         let similarity = a.embedding.similarity(&b.embedding);
         let pdq_distance = self.pdq_distance(a, variants, b);
         let nearest = variants.iter().map(|v| v.hamming(&b.pdq)).min().unwrap_or(256);
-        let other = Prospect {
-            print: b,
-            nearness: None,
-        };
-        let retrieved = self.retrieved(self.prospect(a), other, nearest);
+        let retrieved = self.retrieved(self.prospect(a), self.prospect(b), nearest);
         let by_pdq = pdq_distance.is_some_and(|d| d <= self.calibration.pdq_radius);
         let probability = match gate {
             // Verification looked and found nothing: that is evidence too.

@@ -35,13 +35,18 @@ struct RetrievalModel {
 }
 
 /// Names of the features that are known here, in the order of their coefficients.
-const FEATURES: [&str; 5] = [
+const FEATURES: [&str; 7] = [
     "cosine",
-    "normalised",
+    "normalised_low",
+    "normalised_high",
+    "nearness_reference",
     "pdq_distance",
     "quality_query",
     "quality_reference",
 ];
+
+/// Where the normalised score changes its weight; above the second nearly all are copies, and a tenth of it counts.
+const KNOTS: [f32; 2] = [-0.1, 0.1];
 
 /// The fit for the network inside the binary.
 const FITTED: &str = include_str!("../../models/calibration.json");
@@ -124,14 +129,19 @@ impl Background {
         Some(Nearness(sum / self.top_k as f32))
     }
 
-    /// Probability that a pair is a copy, before verification; `None` where no fit belongs to this bank.
+    /// Probability that a pair is a copy, before verification; `None` where no fit belongs to this bank. The nearnesses are
+    /// those of the image asked about and of the other.
     #[must_use]
-    pub fn probability(&self, pair: Retrieved, nearness: Nearness) -> Option<f32> {
+    pub fn probability(&self, pair: Retrieved, nearness: [Nearness; 2]) -> Option<f32> {
         let model = self.retrieval.as_ref()?;
         let [asked, other] = pair.qualities.map(|quality| f32::from(quality) / 100.0);
+        let normalised = self.normalised(pair.similarity, nearness[0]);
+        let [low, high] = KNOTS;
         let features = [
             pair.similarity.get(),
-            self.normalised(pair.similarity, nearness),
+            normalised.min(low),
+            normalised.clamp(low, high) + 0.1 * (normalised - high).max(0.0),
+            nearness[1].get(),
             pair.pdq_distance as f32 / 256.0,
             asked,
             other,
@@ -222,7 +232,7 @@ mod tests {
                 pdq_distance,
                 qualities: [100, 100],
             };
-            let probability = background.probability(pair, Nearness(nearness));
+            let probability = background.probability(pair, [Nearness(nearness); 2]);
             probability.expect("models/calibration.json was fitted with these weights and this bank")
         };
         assert!(probability(0.95, 10, 0.3) > 0.9, "a copy by every measure");
@@ -231,6 +241,13 @@ mod tests {
             probability(0.7, 110, 0.2) > probability(0.7, 110, 0.6),
             "a distinctive image's likeness says more"
         );
+        for step in 0..190_u8 {
+            let cosine = f32::from(step) / 100.0 - 0.9;
+            assert!(
+                probability(cosine, 128, 0.3) <= probability(cosine + 0.01, 128, 0.3),
+                "a greater likeness never says less: {cosine}"
+            );
+        }
         let other = Background::new(&bank(&[embedding(1)], 1));
         let pair = Retrieved {
             similarity: Similarity::ONE,
@@ -238,7 +255,7 @@ mod tests {
             qualities: [100, 100],
         };
         assert_eq!(
-            other.probability(pair, Nearness(0.1)),
+            other.probability(pair, [Nearness(0.1); 2]),
             None,
             "no fit of another network"
         );

@@ -134,6 +134,12 @@ impl Engine {
         &self.config
     }
 
+    /// How distinctive an image is, 0 to 1; `None` where the network has no background bank.
+    #[must_use]
+    pub fn distinctiveness(&self, image: &ImageRecord) -> Option<f32> {
+        self.cascade.distinctiveness(&image.fingerprint)
+    }
+
     /// Returns when another node may have taken over: this one must stop. Never on a single node.
     pub fn deposed(&self) -> impl Future<Output = ()> + Send + use<> {
         let lost = self.seat.lock().as_ref().map(Seat::lost);

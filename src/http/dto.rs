@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::Problem;
-use crate::engine::{self, Found};
+use crate::engine::{self, Engine, Found};
 use crate::types::{CollectionName, ImageRecord, MatchClass, Transform};
 
 /// A collection and what is in it.
@@ -102,6 +102,16 @@ pub(super) struct ImageDto {
     tags: Vec<String>,
     /// Absent parts were not in the file.
     exif: Option<ExifDto>,
+    /// How little the image resembles a bank of other pictures, 0 to 1. A likeness to an image of low distinctiveness proves
+    /// little: it looks like many. Null where the network came without a bank.
+    distinctiveness: Option<f32>,
+}
+
+/// What a stored image is shown with.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) collection: &'a CollectionName,
 }
 
 /// The part of EXIF that matching uses.
@@ -115,7 +125,7 @@ pub(super) struct ExifDto {
 }
 
 impl ImageDto {
-    pub(super) fn new(record: &ImageRecord, collection: &CollectionName) -> Self {
+    pub(super) fn new(record: &ImageRecord, shown: Shown<'_>) -> Self {
         let print = &record.fingerprint;
         let exif = (print.exif.camera.is_some() || print.exif.taken.is_some()).then(|| ExifDto {
             camera: print.exif.camera.clone(),
@@ -130,9 +140,10 @@ impl ImageDto {
             format: record.format.as_str(),
             blake3: print.content_hash.to_string(),
             created: record.created,
-            collection: collection.to_string(),
+            collection: shown.collection.to_string(),
             tags: record.tags.clone(),
             exif,
+            distinctiveness: shown.engine.distinctiveness(record),
         }
     }
 }
@@ -245,7 +256,7 @@ pub(super) struct MatchDto {
 }
 
 impl MatchDto {
-    pub(super) fn new(found: &Found, collection: &CollectionName) -> Self {
+    pub(super) fn new(found: &Found, shown: Shown<'_>) -> Self {
         let verdict = VerdictDto::new(&found.matched);
         Self {
             id: found.record.id.to_string(),
@@ -257,12 +268,12 @@ impl MatchDto {
             transform: verdict.transform,
             overlap: verdict.overlap,
             evidence: verdict.evidence,
-            image: ImageDto::new(&found.record, collection),
+            image: ImageDto::new(&found.record, shown),
         }
     }
 
-    pub(super) fn list(found: &[Found], collection: &CollectionName) -> Vec<Self> {
-        found.iter().map(|one| Self::new(one, collection)).collect()
+    pub(super) fn list(found: &[Found], shown: Shown<'_>) -> Vec<Self> {
+        found.iter().map(|one| Self::new(one, shown)).collect()
     }
 }
 
@@ -369,7 +380,7 @@ pub(super) struct UploadedDto {
 }
 
 impl UploadedDto {
-    pub(super) fn new(uploaded: engine::Uploaded, collection: &CollectionName) -> Self {
+    pub(super) fn new(uploaded: engine::Uploaded, shown: Shown<'_>) -> Self {
         use engine::Outcome;
         let (status, id, error) = match uploaded.outcome {
             Outcome::Created(id) => (UploadStatusDto::Created, Some(id), None),
@@ -379,7 +390,7 @@ impl UploadedDto {
             Outcome::Failed(error) => (UploadStatusDto::Failed, None, Some(Problem::from(error))),
         };
         Self {
-            matches: MatchDto::list(&uploaded.matches, collection),
+            matches: MatchDto::list(&uploaded.matches, shown),
             name: uploaded.name,
             id: id.map(|id| id.to_string()),
             status,

@@ -8,12 +8,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::dto::{ClassDto, ImageDto, MatchDto};
+use super::dto::{ClassDto, ImageDto, MatchDto, Shown};
 use super::error::Problem;
 use super::extract::{Body, InCollection, OfImage, Params};
 use super::images::page_limit;
 use crate::engine::{Group, Resolution};
-use crate::types::{CollectionName, ImageId, MatchClass};
+use crate::types::{ImageId, MatchClass};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -47,11 +47,11 @@ struct GroupDto {
 }
 
 impl GroupDto {
-    fn new(group: &Group, collection: &CollectionName) -> Self {
+    fn new(group: &Group, shown: Shown<'_>) -> Self {
         Self {
             id: group.keeper.id.to_string(),
-            keeper: ImageDto::new(&group.keeper, collection),
-            members: MatchDto::list(&group.members, collection),
+            keeper: ImageDto::new(&group.keeper, shown),
+            members: MatchDto::list(&group.members, shown),
         }
     }
 }
@@ -114,7 +114,7 @@ async fn list(
         groups: page
             .groups
             .iter()
-            .map(|group| GroupDto::new(group, &collection))
+            .map(|group| GroupDto::new(group, api.shown(&collection)))
             .collect(),
         next: page.next.map(|cursor| cursor.to_string()),
         total: page.total,

@@ -75,7 +75,7 @@ async fn upload(
     let status = upload_status(&uploaded);
     let images = uploaded
         .into_iter()
-        .map(|one| UploadedDto::new(one, &collection))
+        .map(|one| UploadedDto::new(one, api.shown(&collection)))
         .collect();
     let mut response = (status, Json(UploadsDto { images })).into_response();
     if matches!(
@@ -131,7 +131,7 @@ async fn list(
         images: page
             .images
             .iter()
-            .map(|record| ImageDto::new(record, &collection))
+            .map(|record| ImageDto::new(record, api.shown(&collection)))
             .collect(),
         next: page.next.map(|cursor| cursor.to_string()),
     }))
@@ -153,7 +153,7 @@ pub(super) fn page_limit(limit: Option<usize>) -> Result<usize, Problem> {
     responses((status = OK, body = ImageDto), (status = NOT_FOUND, body = Problem, content_type = "application/problem+json")))]
 async fn get(State(api): State<Api>, OfImage(collection, id): OfImage) -> Result<Json<ImageDto>, Problem> {
     let record = api.engine.get(&collection, id)?;
-    Ok(Json(ImageDto::new(&record, &collection)))
+    Ok(Json(ImageDto::new(&record, api.shown(&collection))))
 }
 
 /// Removes an image.
@@ -220,7 +220,7 @@ async fn matches(
     let options = search_options(&params, (DEFAULT_K, MatchClass::Edited), &api)?;
     let answer = api.engine.search(&collection, Probe::Stored(id), options).await?;
     Ok(Json(MatchesDto {
-        matches: MatchDto::list(&answer.matches, &collection),
+        matches: MatchDto::list(&answer.matches, api.shown(&collection)),
         partial: answer.partial,
     }))
 }

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 use crate::telemetry::Metrics;
+use crate::types::CollectionName;
 
 pub use router::{openapi, router};
 
@@ -38,6 +39,14 @@ pub struct Api {
     pub metrics: Metrics,
     /// Cancelled when the service begins to stop.
     pub stopping: CancellationToken,
+}
+
+impl Api {
+    /// What images of a collection are shown with.
+    fn shown<'a>(&'a self, collection: &'a CollectionName) -> dto::Shown<'a> {
+        let engine = &self.engine;
+        dto::Shown { engine, collection }
+    }
 }
 
 /// Serves `api` on `listener` until `stop` ends; then answers what has begun, at most for `patience`.

@@ -51,7 +51,7 @@ async fn search(
     };
     let answer = api.engine.search(&collection, probe, options).await?;
     Ok(Json(MatchesDto {
-        matches: MatchDto::list(&answer.matches, &collection),
+        matches: MatchDto::list(&answer.matches, api.shown(&collection)),
         partial: answer.partial,
     }))
 }

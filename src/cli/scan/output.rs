@@ -25,6 +25,8 @@ struct ImageJson<'a> {
     format: &'static str,
     modified: Option<String>,
     blake3: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    distinctiveness: Option<f32>,
 }
 
 #[derive(Serialize)]
@@ -106,6 +108,7 @@ impl<'a> ImageJson<'a> {
             format: image.format.as_str(),
             modified: modified(image),
             blake3: image.content.to_string(),
+            distinctiveness: image.distinctiveness,
         }
     }
 }

@@ -107,6 +107,8 @@ pub struct ScannedImage {
     pub modified: i64,
     /// BLAKE3 of the bytes.
     pub content: ContentHash,
+    /// As [`Cascade::distinctiveness`] has it.
+    pub distinctiveness: Option<f32>,
     /// In a reference folder, or a person said that it stays: never removed.
     pub stays: bool,
 }

@@ -190,7 +190,7 @@ impl<'a> Sorted<'a> {
             ..ScanStats::default()
         };
         ScanReport {
-            images: (0..self.images.len()).map(|i| self.image(i)).collect(),
+            images: (0..self.images.len()).map(|i| self.image(i, cascade)).collect(),
             groups: reported,
             edges,
             skipped: Vec::new(),
@@ -207,7 +207,7 @@ impl<'a> Sorted<'a> {
             .expect("images of one class have equal pixels")
     }
 
-    fn image(&self, image: usize) -> ScannedImage {
+    fn image(&self, image: usize, cascade: &Cascade) -> ScannedImage {
         let file = &self.files[self.images[image]];
         let known = self.known(image);
         ScannedImage {
@@ -219,6 +219,7 @@ impl<'a> Sorted<'a> {
             format: known.format,
             modified: file.modified,
             content: known.fingerprint.content_hash,
+            distinctiveness: cascade.distinctiveness(&known.fingerprint),
             stays: file.reference || self.stay.contains(&known.fingerprint.content_hash),
         }
     }

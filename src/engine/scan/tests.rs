@@ -10,10 +10,13 @@ use super::{ScanError, ScanOptions, ScanReport, Verdicts, scan};
 use crate::dedup::{Calibration, KeepPolicy};
 use crate::error::ErrorKind;
 use crate::types::{Embedding, ImagePair, Judgement, MatchClass, ModelHash, Verdict};
-use crate::vision::{DecodeLimits, Embedder, RgbImage, VisionError, fingerprint, thumbnail};
+use crate::vision::{Bank, DecodeLimits, Embedder, RgbImage, VisionError, fingerprint, thumbnail};
 
-/// Finds everything alike: what is a match is left to verification.
-struct OneDirection;
+/// Finds everything alike, along the first axis: what is a match is left to verification.
+#[derive(Default)]
+struct OneDirection {
+    bank: Option<Bank>,
+}
 
 impl Embedder for OneDirection {
     fn embed(&self, images: &[RgbImage]) -> Result<Vec<Embedding>, VisionError> {
@@ -31,6 +34,22 @@ impl Embedder for OneDirection {
 
     fn input_size(&self) -> u32 {
         16
+    }
+
+    fn bank(&self) -> Option<&Bank> {
+        self.bank.as_ref()
+    }
+}
+
+/// A bank whose one picture points along this axis.
+fn bank_along(axis: usize) -> Bank {
+    Bank {
+        dim: 4,
+        codes: (0..4).map(|i| if i == axis { 127 } else { 0 }).collect(),
+        scales: vec![1.0 / 127.0],
+        top_k: 1,
+        beta: 1.0,
+        model_sha256: String::new(),
     }
 }
 
@@ -89,7 +108,7 @@ fn options(root: &Path) -> ScanOptions {
 }
 
 fn run(options: &ScanOptions) -> ScanReport {
-    scan(options, Arc::new(OneDirection), &|_| {}).expect("the scan succeeds")
+    scan(options, Arc::new(OneDirection::default()), &|_| {}).expect("the scan succeeds")
 }
 
 /// Groups as names: the keeper, then the members with their classes.
@@ -351,7 +370,7 @@ fn references_stay_and_excluded_files_are_not_seen() {
 fn an_argument_that_is_not_there_is_an_error() {
     let error = scan(
         &options(Path::new("/nowhere/at/all")),
-        Arc::new(OneDirection),
+        Arc::new(OneDirection::default()),
         &|_| {},
     )
     .expect_err("there is no such folder");
@@ -490,4 +509,17 @@ fn a_collage_is_shown_and_never_planned_for_removal() {
             "the collage would go: {group:?}"
         );
     }
+}
+
+#[test]
+fn an_image_like_those_of_the_bank_is_not_distinctive() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("a.ppm"), ppm(&picture(1, 200, 150))).expect("writable");
+    let distinctiveness = |bank| {
+        let report = scan(&options(folder.path()), Arc::new(OneDirection { bank }), &|_| {});
+        report.expect("the scan succeeds").images[0].distinctiveness
+    };
+    assert!(distinctiveness(Some(bank_along(0))).is_some_and(|d| d < 0.02));
+    assert!(distinctiveness(Some(bank_along(1))).is_some_and(|d| d > 0.98));
+    assert_eq!(distinctiveness(None), None, "no bank, no claim");
 }

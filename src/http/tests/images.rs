@@ -30,6 +30,8 @@ async fn an_image_goes_in_is_found_and_goes_out() {
         (&image["collection"], &image["exif"]),
         (&json!("default"), &Value::Null)
     );
+    let distinctiveness = image["distinctiveness"].as_f64().expect("the network has a bank");
+    assert!((0.0..=1.0).contains(&distinctiveness), "{distinctiveness}");
 
     let thumbnail = service
         .get(&format!("/v1/collections/default/images/{id}/thumbnail"))
@@ -65,6 +67,10 @@ async fn an_image_goes_in_is_found_and_goes_out() {
     assert_eq!(
         (&found["matches"][0]["stage"], &found["partial"]),
         (&json!("bytes"), &json!(false))
+    );
+    assert_eq!(
+        found["matches"][0]["image"]["distinctiveness"],
+        image["distinctiveness"]
     );
 
     let path = format!("/v1/collections/default/images/{id}");
