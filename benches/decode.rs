@@ -5,7 +5,7 @@
 //! the same by the `image` crate and its Lanczos filter, as most services do it; and the whole analysis.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use doppel::vision::{
+use doppel_compute::vision::{
     Analyser, DecodeLimits, Demand, Embedder as _, RgbImage, builtin, decode, decode_to, fingerprint,
     thumbnail,
 };

@@ -6,7 +6,7 @@
 
 use candle_core::{Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use doppel::vision::network::{Isa, PackedNetwork, StockNetwork, Weights};
+use doppel_compute::vision::network::{Isa, PackedNetwork, StockNetwork, Weights};
 
 const WEIGHTS: &[u8] = include_bytes!("../models/doppel-t.safetensors");
 

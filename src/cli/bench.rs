@@ -1,6 +1,7 @@
 //! `doppel bench`: measures this machine, on the user's own data.
 
 mod accuracy;
+mod embed;
 mod index;
 mod npy;
 mod stdio;
@@ -15,6 +16,7 @@ use super::{Context, Exit};
 #[command(after_help = "\
 Examples:
   doppel bench accuracy ~/Pictures                    how well edited copies of your own images are found
+  doppel bench embed ~/Pictures                       images per second, and where the time goes
   doppel bench index --base b.npy --queries q.npy     recall and speed of the vector index
   doppel bench storage --dir /srv                     durable writes, recovery and write amplification on that disk")]
 pub(super) struct Args {
@@ -26,6 +28,8 @@ pub(super) struct Args {
 enum Bench {
     /// Attack your own images and measure how many of the copies are found, by kind of edit
     Accuracy(accuracy::Args),
+    /// Read, decode, hash and embed your own images and measure the speed of each stage
+    Embed(embed::Args),
     /// Build a vector index and measure recall, queries per second, build time and size
     Index(index::Args),
     /// Store made-up vectors and measure acknowledgements, recovery and write amplification
@@ -39,6 +43,7 @@ enum Bench {
 pub(super) fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     match args.command {
         Bench::Accuracy(args) => accuracy::run(&args, context),
+        Bench::Embed(args) => embed::run(&args, context),
         Bench::Index(args) => index::run(&args),
         Bench::Storage(args) => storage::run(&args, context),
     }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::collections::Collection;
-use super::search::Subject;
+use super::search::{Matches, Subject};
 use super::{Engine, EngineError, Found, OnDuplicate, Outcome, Upload, Uploaded, objects};
 use crate::shard::Appended;
 use crate::telemetry::names;
@@ -118,22 +118,24 @@ impl Engine {
         // From here to the record nobody removes objects of this content.
         let hold = self.media.hold(hash).await;
         let objects = objects::store(&self.media, &hold, analysis.thumbnail.clone(), original);
-        let found = if options.on_duplicate == OnDuplicate::Store {
+        let matches = if options.on_duplicate == OnDuplicate::Store {
             // Objects are named by content: storing them before the verdict harms nothing.
-            let (found, ()) = futures::try_join!(matching, async { Ok(objects.await?) })?;
-            found.found
+            let (matches, ()) = futures::try_join!(matching, async { Ok(objects.await?) })?;
+            matches
         } else {
-            let found = matching.await?.found;
-            let best = found
+            let matches = matching.await?;
+            let best = matches
+                .found
                 .first()
                 .filter(|best| best.matched.class >= MatchClass::Edited);
             match (options.on_duplicate, best.map(|best| best.record.id)) {
-                (OnDuplicate::Reject, Some(_)) => return Ok((Outcome::Rejected, found)),
-                (OnDuplicate::Link, Some(id)) => return Ok((Outcome::Linked(id), found)),
+                (OnDuplicate::Reject, Some(_)) => return Ok((Outcome::Rejected, matches.found)),
+                (OnDuplicate::Link, Some(id)) => return Ok((Outcome::Linked(id), matches.found)),
                 (OnDuplicate::Store | OnDuplicate::Reject | OnDuplicate::Link, _) => objects.await?,
             }
-            found
+            matches
         };
+        let Matches { found, features, .. } = matches;
         let started = Instant::now();
         let appended = collection
             .owner(ImageId::from(hash))
@@ -145,6 +147,10 @@ impl Engine {
             Appended::Existing(record) => Ok(self.known(record)),
             Appended::New => {
                 let id = ImageId::from(hash);
+                // Images that come in together are each other's candidates: what was extracted once is not again.
+                if let Some(features) = features {
+                    self.features.insert(hash, features);
+                }
                 collection
                     .edges
                     .lock()

@@ -55,6 +55,8 @@ pub(super) struct Matches {
     pub(super) found: Vec<Found>,
     /// Whether a shard did not answer.
     pub(super) partial: bool,
+    /// Keypoints of the image itself, where they were needed.
+    pub(super) features: Option<Arc<Features>>,
 }
 
 impl Engine {
@@ -74,7 +76,9 @@ impl Engine {
             Probe::File(_) => None,
         };
         let subject = Arc::new(self.subject(&collection, probe).await?);
-        let Matches { mut found, partial } = self.matches(&collection, &subject, options.k).await?;
+        let Matches {
+            mut found, partial, ..
+        } = self.matches(&collection, &subject, options.k).await?;
         found.retain(|one| Some(one.record.id) != itself && one.matched.class >= options.level);
         found.truncate(options.k);
         Ok(Answer {
@@ -162,14 +166,18 @@ impl Engine {
         };
         metrics::histogram!(names::STAGE_SECONDS, "stage" => "candidates").record(started.elapsed());
         let started = Instant::now();
-        let candidates = self.verify(subject, records).await?;
+        let (candidates, features) = self.verify(subject, records).await?;
         metrics::histogram!(names::STAGE_SECONDS, "stage" => "verify").record(started.elapsed());
         let mut found: Vec<Found> = candidates
             .into_iter()
             .filter_map(|candidate| self.judge(collection, subject, candidate))
             .collect();
         found.sort_by_key(|found| Reverse(rank(found)));
-        Ok(Matches { found, partial })
+        Ok(Matches {
+            found,
+            partial,
+            features,
+        })
     }
 
     /// Records of all shards that may match, by id; and whether a shard is missing.
@@ -208,12 +216,13 @@ impl Engine {
         Ok((records.into_values().collect(), partial))
     }
 
-    /// Verifies those candidates that geometry can decide, closest first, as many as configured.
+    /// Verifies those candidates that geometry can decide, closest first, as many as configured. Answers with the subject's
+    /// keypoints too, where there was anything to verify.
     async fn verify(
         self: &Arc<Self>,
         subject: &Arc<Subject>,
         records: Vec<Arc<ImageRecord>>,
-    ) -> Result<Vec<Candidate>, EngineError> {
+    ) -> Result<(Vec<Candidate>, Option<Arc<Features>>), EngineError> {
         let promised = {
             let (engine, subject) = (Arc::clone(self), Arc::clone(subject));
             self.compute(move || {
@@ -243,15 +252,14 @@ impl Engine {
             traces: None,
         };
         let mut candidates: Vec<Candidate> = rest.into_iter().map(unverified).collect();
+        let mut features = None;
         if !wanted.is_empty() {
-            let features = {
-                let subject = Arc::clone(subject);
-                Arc::new(self.compute(move || Features::extract(&subject.preview)).await?)
-            };
+            let subject_features = self.subject_features(subject).await?;
+            features = Some(Arc::clone(&subject_features));
             let mut wanted = wanted.into_iter();
             loop {
                 let wave: Vec<Candidate> = stream::iter(wanted.by_ref().take(WAVE))
-                    .map(|record| self.verified(Arc::clone(&features), record))
+                    .map(|record| self.verified(Arc::clone(&subject_features), record))
                     .buffered(WAVE)
                     .try_collect()
                     .await?;
@@ -264,7 +272,20 @@ impl Engine {
             left.extend(wanted);
         }
         candidates.extend(left.into_iter().map(unverified));
-        Ok(candidates)
+        Ok((candidates, features))
+    }
+
+    /// Keypoints of the image that matches are looked for: those of its preview, or remembered ones.
+    async fn subject_features(
+        self: &Arc<Self>,
+        subject: &Arc<Subject>,
+    ) -> Result<Arc<Features>, EngineError> {
+        if let Some(features) = self.features.get(&subject.fingerprint.content_hash) {
+            return Ok(features);
+        }
+        let subject = Arc::clone(subject);
+        self.compute(move || Arc::new(Features::extract(&subject.preview)))
+            .await
     }
 
     fn is_copy(&self, subject: &Subject, candidate: &Candidate) -> bool {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::decode::{Demand, PixelBudget, sample};
+use super::decode::{self, Demand, PixelBudget, sample};
+use super::profile::Part;
 use super::{DecodeLimits, Embedder, VisionError, fingerprint, resize, thumbnail};
 use crate::types::{Embedding, ExifSummary, Fingerprint, ImageFormat, PdqHash, PixelHash};
 
@@ -122,8 +123,14 @@ impl Analyser {
         };
         let sampled = sample(bytes, &self.limits, demand, &self.budget)?;
         let decoded = sampled.decoded;
-        let preview = thumbnail::preview(&decoded.pixels);
-        let (pdq_variants, pdq_quality) = fingerprint::pdq_dihedral(&preview);
+        let (preview, input) = Part::Resize.count(|| {
+            let preview = resize::fitted(decoded.pixels.dimensions(), thumbnail::THUMBNAIL_SIDE);
+            let [preview, input] = resize::squash_both(&decoded.pixels, [preview, (side, side)]);
+            (preview, input)
+        });
+        decode::keep(decoded.pixels);
+        let (pdq_variants, pdq_quality) = Part::Pdq.count(|| fingerprint::pdq_dihedral(&preview));
+        let thumbnail = Part::Thumbnail.count(|| thumbnail::encode(&preview))?;
         Ok(Prepared {
             pixel_hash: sampled.pixel_hash,
             pdq_variants,
@@ -131,8 +138,8 @@ impl Analyser {
             dimensions: (decoded.width, decoded.height),
             exif: decoded.exif,
             format: decoded.format,
-            thumbnail: thumbnail::encode(&preview)?.into(),
-            input: resize::squash(&decoded.pixels, side, side),
+            thumbnail: thumbnail.into(),
+            input,
             preview,
         })
     }
@@ -143,7 +150,7 @@ impl Prepared {
         let [pdq, ..] = self.pdq_variants;
         Analysis {
             fingerprint: Fingerprint {
-                content_hash: fingerprint::content_hash(bytes),
+                content_hash: Part::Hash.count(|| fingerprint::content_hash(bytes)),
                 pixel_hash: self.pixel_hash,
                 pdq,
                 pdq_quality: self.pdq_quality,

@@ -13,10 +13,12 @@ mod exif;
 pub mod fingerprint;
 pub mod network;
 mod polygon;
+pub mod profile;
 mod resize;
 pub mod sketch;
 pub mod thumbnail;
 pub mod verify;
+mod wide;
 
 pub use analyser::{Analyser, Analysis};
 pub use background::Bank;

@@ -39,7 +39,7 @@ pub(super) struct Intake {
 
 /// Files of one batch at most, and bytes after which a batch is full.
 const BATCH_FILES: usize = 64;
-const BATCH_BYTES: usize = 64 << 20;
+const BATCH_BYTES: usize = 16 << 20;
 
 /// Position of a content among those seen so far.
 type Slot = usize;
@@ -71,7 +71,7 @@ pub(super) fn take_in(
     cache: &Cache,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Intake, ScanError> {
-    let (sender, receiver) = sync_channel::<Vec<Message>>(1);
+    let (sender, receiver) = sync_channel::<Vec<Message>>(0);
     let mut state = State {
         files,
         cache,

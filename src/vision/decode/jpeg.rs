@@ -5,7 +5,8 @@ use image::metadata::Orientation;
 use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat, ScalingFactor};
 
 use super::super::error::FormatName;
-use super::{DecodeLimits, Demand};
+use super::colour::Conversion;
+use super::{DecodeLimits, Demand, segments, spare};
 use crate::types::{ImageFormat, PixelHash};
 use crate::vision::VisionError;
 
@@ -26,6 +27,8 @@ pub(super) struct Jpeg<'a> {
     bytes: &'a [u8],
     decompressor: Decompressor,
     header: DecompressHeader,
+    /// The profile of a colour space other than sRGB, and the way out of it.
+    profile: Option<(Vec<u8>, Conversion)>,
     /// As stored, not yet oriented.
     pub(super) width: u32,
     pub(super) height: u32,
@@ -43,6 +46,10 @@ impl<'a> Jpeg<'a> {
             bytes,
             decompressor,
             header,
+            profile: segments::icc_profile(bytes).and_then(|icc| {
+                let conversion = Conversion::of(&icc)?;
+                Some((icc, conversion))
+            }),
             width,
             height,
         })
@@ -81,7 +88,8 @@ impl<'a> Jpeg<'a> {
 
     /// Decodes to RGB, not yet oriented.
     ///
-    /// CMYK and YCCK are taken as Adobe writes them (inverted, 255 is no ink), as every viewer does.
+    /// CMYK and YCCK are taken as Adobe writes them (inverted, 255 is no ink), as every viewer does; RGB of another colour
+    /// space becomes sRGB.
     pub(super) fn decode(mut self, demand: Demand) -> Result<RgbImage, VisionError> {
         let scale = self.scale(demand);
         self.decompressor
@@ -95,7 +103,7 @@ impl<'a> Jpeg<'a> {
             PixelFormat::RGB
         };
         let pitch = width * format.size();
-        let mut pixels = vec![0; pitch * height];
+        let mut pixels = spare::buffer(pitch * height);
         let target = Image {
             pixels: pixels.as_mut_slice(),
             width,
@@ -111,11 +119,16 @@ impl<'a> Jpeg<'a> {
             pixels = rgb_of_inverted_cmyk(&pixels);
         }
         let side = |x: usize| u32::try_from(x).expect("no larger than the header's side, which is a u32");
-        Ok(RgbImage::from_raw(side(width), side(height), pixels)
-            .expect("three bytes were decoded for each pixel"))
+        let mut image = RgbImage::from_raw(side(width), side(height), pixels)
+            .expect("three bytes were decoded for each pixel");
+        if let Some((_, conversion)) = &self.profile {
+            conversion.apply(&mut image);
+        }
+        Ok(image)
     }
 
-    /// Hash of all that decides the pixels: the file without its metadata segments, the colour space, the orientation.
+    /// Hash of all that decides the pixels: the file without its metadata segments, the colour space, the orientation, and
+    /// the colour profile where it is not sRGB.
     ///
     /// Equal hashes mean equal pixels. Files with equal pixels can differ here (other Huffman tables, other container);
     /// they are matched by their looks then.
@@ -123,44 +136,13 @@ impl<'a> Jpeg<'a> {
         let mut hasher =
             blake3::Hasher::new_derive_key("doppel 1 pixels of a large JPEG, by its compressed data");
         hasher.update(&[self.header.colorspace as u8, orientation.to_exif()]);
-        for part in essential_parts(self.bytes) {
+        if let Some((icc, _)) = &self.profile {
+            hasher.update(icc);
+        }
+        for part in segments::essential(self.bytes) {
             hasher.update(part);
         }
         PixelHash::from_bytes(*hasher.finalize().as_bytes())
-    }
-}
-
-/// The segments in front of the first scan that are not metadata, then everything from that scan on.
-///
-/// A file whose segments cannot be walked is taken whole.
-fn essential_parts(bytes: &[u8]) -> Vec<&[u8]> {
-    const START_OF_SCAN: u8 = 0xda;
-    const APPLICATION: std::ops::RangeInclusive<u8> = 0xe0..=0xef;
-    /// Adobe's segment tells RGB from YCbCr and CMYK from YCCK.
-    const ADOBE: u8 = 0xee;
-    const COMMENT: u8 = 0xfe;
-    let mut parts = Vec::new();
-    let mut rest = &bytes[bytes.len().min(2)..];
-    loop {
-        match *rest {
-            // fill bytes may stand in front of a marker
-            [0xff, 0xff, ..] => rest = &rest[1..],
-            [0xff, START_OF_SCAN, ..] => {
-                parts.push(rest);
-                return parts;
-            }
-            [0xff, marker, high, low, ..] if marker >= 0xc0 => {
-                let length = 2 + usize::from(u16::from_be_bytes([high, low]));
-                let Some((segment, after)) = rest.split_at_checked(length) else {
-                    return vec![bytes];
-                };
-                if marker == ADOBE || !(APPLICATION.contains(&marker) || marker == COMMENT) {
-                    parts.push(segment);
-                }
-                rest = after;
-            }
-            _ => return vec![bytes],
-        }
     }
 }
 

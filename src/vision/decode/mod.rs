@@ -1,13 +1,17 @@
 //! Any image file to oriented 8-bit RGB.
 //!
 //! The format is told by the content. Limits are checked against the header before pixels are allocated. EXIF
-//! orientation is always applied, alpha is laid over white, 16 bits become 8, animations give their first frame.
+//! orientation is always applied, other colour spaces become sRGB, alpha is laid over white, 16 bits become 8, animations
+//! give their first frame.
 //! A file that ends early or breaks its format's rules is refused: a half-grey image must never be compared.
 
 mod budget;
+mod colour;
 mod jpeg;
 mod other;
+mod segments;
 mod sniff;
+mod spare;
 
 pub use sniff::sniff;
 
@@ -17,11 +21,13 @@ use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
 use super::error::FormatName;
+use super::profile::Part;
 use super::{VisionError, exif, fingerprint, resize};
 use crate::types::{ExifSummary, ImageFormat, PixelHash};
 use jpeg::Jpeg;
 
 pub(super) use budget::PixelBudget;
+pub(super) use spare::keep;
 
 /// JPEG files above this many pixels are not decoded at full size to be analysed.
 ///
@@ -142,6 +148,16 @@ pub(super) struct Sampled {
     pub(super) pixel_hash: PixelHash,
 }
 
+impl Sampled {
+    /// An image that was decoded at full size, with the hash of its pixels.
+    fn hashed(decoded: Decoded) -> Self {
+        Self {
+            pixel_hash: Part::Hash.count(|| fingerprint::pixel_hash(&decoded.pixels)),
+            decoded,
+        }
+    }
+}
+
 /// Decodes a file at its full size.
 ///
 /// # Errors
@@ -185,28 +201,29 @@ pub(super) fn sample(
     budget: &PixelBudget,
 ) -> Result<Sampled, VisionError> {
     guarded(bytes, limits, |format| {
-        let (orientation, exif) = exif::read(bytes);
-        let (pixels, stored, hash) = if format == ImageFormat::Jpeg {
-            let jpeg = Jpeg::open(bytes, limits)?;
-            let stored = (jpeg.width, jpeg.height);
-            if u64::from(stored.0) * u64::from(stored.1) > FULL_DECODE_PIXELS {
-                let hash = jpeg.stream_hash(orientation);
-                let _held = budget.take(jpeg.pixels_held(demand));
-                (jpeg.decode(demand)?, stored, Some(hash))
-            } else {
-                let _held = budget.take(jpeg.pixels_held(Demand::Full));
-                (jpeg.decode(Demand::Full)?, stored, None)
-            }
-        } else {
-            let mut held = None;
-            let pixels = other::decode(format, bytes, limits, |count| held = Some(budget.take(count)))?;
-            let stored = pixels.dimensions();
-            (pixels, stored, None)
-        };
-        let decoded = Decoded::oriented(pixels, stored, orientation, (format, exif));
-        Ok(Sampled {
-            pixel_hash: hash.unwrap_or_else(|| fingerprint::pixel_hash(&decoded.pixels)),
-            decoded,
+        let (orientation, exif) = Part::Decode.count(|| exif::read(bytes));
+        let turned = |pixels, stored| Decoded::oriented(pixels, stored, orientation, (format, exif));
+        if format != ImageFormat::Jpeg {
+            let decoded = Part::Decode.count(|| {
+                let mut held = None;
+                let pixels = other::decode(format, bytes, limits, |count| held = Some(budget.take(count)))?;
+                let stored = pixels.dimensions();
+                Ok(turned(pixels, stored))
+            })?;
+            return Ok(Sampled::hashed(decoded));
+        }
+        let jpeg = Part::Decode.count(|| Jpeg::open(bytes, limits))?;
+        let stored = (jpeg.width, jpeg.height);
+        let is_large = u64::from(stored.0) * u64::from(stored.1) > FULL_DECODE_PIXELS;
+        let demand = if is_large { demand } else { Demand::Full };
+        let stream_hash = is_large.then(|| Part::Hash.count(|| jpeg.stream_hash(orientation)));
+        let decoded = Part::Decode.count(|| {
+            let _held = budget.take(jpeg.pixels_held(demand));
+            jpeg.decode(demand).map(|pixels| turned(pixels, stored))
+        })?;
+        Ok(match stream_hash {
+            Some(pixel_hash) => Sampled { decoded, pixel_hash },
+            None => Sampled::hashed(decoded),
         })
     })
 }

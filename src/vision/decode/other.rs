@@ -1,12 +1,13 @@
-//! Every format but JPEG, by the `image` crate.
+//! Every format but JPEG, by the `image` crate; the pixels of still WebP by libwebp, which takes half the time for them.
 
 use std::error::Error;
 use std::io::{Cursor, ErrorKind};
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage, RgbaImage};
 
 use super::super::error::FormatName;
 use super::DecodeLimits;
+use super::colour::Conversion;
 use crate::types::ImageFormat;
 use crate::vision::VisionError;
 
@@ -23,13 +24,34 @@ pub(super) fn decode(
     // sixteen bytes are the widest pixel (four f32 channels)
     allocation.max_alloc = Some(limits.max_pixels.saturating_mul(16));
     reader.limits(allocation);
-    let decoder = reader.into_decoder().map_err(refuse)?;
+    let mut decoder = reader.into_decoder().map_err(refuse)?;
     let (width, height) = decoder.dimensions();
     limits.check(width, height)?;
     announce(u64::from(width) * u64::from(height));
-    DynamicImage::from_decoder(decoder)
-        .map(over_white)
-        .map_err(refuse)
+    // a profile that cannot be read says nothing about the pixels
+    let profile = decoder.icc_profile().ok().flatten();
+    let still_webp = (format == ImageFormat::WebP).then(|| webp(bytes)).flatten();
+    let image = match still_webp {
+        Some(image) => image,
+        // what libwebp leaves: animations, and files that are refused here with a reason
+        None => DynamicImage::from_decoder(decoder).map_err(refuse)?,
+    };
+    let mut image = over_white(image);
+    if let Some(conversion) = profile.and_then(|icc| Conversion::of(&icc)) {
+        conversion.apply(&mut image);
+    }
+    Ok(image)
+}
+
+/// The pixels of a WebP file without animation; `None` when libwebp cannot decode it.
+fn webp(bytes: &[u8]) -> Option<DynamicImage> {
+    let image = webp::Decoder::new(bytes).decode()?;
+    let (width, height) = (image.width(), image.height());
+    if image.is_alpha() {
+        RgbaImage::from_raw(width, height, image.to_vec()).map(DynamicImage::ImageRgba8)
+    } else {
+        RgbImage::from_raw(width, height, image.to_vec()).map(DynamicImage::ImageRgb8)
+    }
 }
 
 fn decoder_of(format: ImageFormat) -> Result<image::ImageFormat, VisionError> {

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use image::RgbImage;
 
 use crate::types::PdqHash;
+use crate::vision::wide::{Kernel, wide};
 
 /// Side of the down-sampled image.
 const GRID: usize = 64;
@@ -102,6 +103,23 @@ impl Variant {
 
 /// Spectrum and quality; `None` for an image too small to have them.
 fn spectrum(image: &RgbImage) -> Option<(Spectrum, u8)> {
+    wide(Sampling(image))
+}
+
+/// Filters, samples and transforms an image.
+struct Sampling<'a>(&'a RgbImage);
+
+impl Kernel for Sampling<'_> {
+    type Output = Option<(Spectrum, u8)>;
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        sampled(self.0)
+    }
+}
+
+#[inline(always)]
+fn sampled(image: &RgbImage) -> Option<(Spectrum, u8)> {
     let (columns, rows) = (image.width() as usize, image.height() as usize);
     if rows < MIN_SIDE || columns < MIN_SIDE {
         return None;
@@ -118,6 +136,7 @@ fn spectrum(image: &RgbImage) -> Option<(Spectrum, u8)> {
     Some((dct(&grid), quality(&grid)))
 }
 
+#[inline(always)]
 fn luma(image: &RgbImage) -> Vec<f32> {
     image
         .as_raw()
@@ -162,6 +181,7 @@ impl Window {
         0..self.ahead - 1
     }
 
+    #[inline(always)]
     fn steps(self) -> impl Iterator<Item = Step> {
         let behind = self.full - self.ahead + 1;
         (0..self.length).map(move |i| {
@@ -184,6 +204,7 @@ impl Window {
 /// Rows filtered side by side: the running sum of one row alone would wait for each addition.
 const LANES: usize = 8;
 
+#[inline(always)]
 fn box_along_rows(input: &[f32], output: &mut [f32], columns: usize) {
     let window = Window::for_side(columns);
     let block = LANES * columns;
@@ -197,6 +218,7 @@ fn box_along_rows(input: &[f32], output: &mut [f32], columns: usize) {
     }
 }
 
+#[inline(always)]
 fn filter_rows<const N: usize>(input: &[f32], output: &mut [f32], columns: usize, window: Window) {
     let mut sums = [0.0_f32; N];
     let rows: [&[f32]; N] = std::array::from_fn(|n| &input[n * columns..][..columns]);
@@ -222,6 +244,7 @@ fn filter_rows<const N: usize>(input: &[f32], output: &mut [f32], columns: usize
     }
 }
 
+#[inline(always)]
 fn box_along_columns(input: &[f32], output: &mut [f32], columns: usize) {
     let window = Window::for_side(input.len() / columns);
     let row = |i: usize| &input[i * columns..][..columns];
@@ -249,6 +272,7 @@ fn box_along_columns(input: &[f32], output: &mut [f32], columns: usize) {
 }
 
 /// Samples at the centres of a 64 × 64 raster of cells.
+#[inline(always)]
 fn decimate(luma: &[f32], rows: usize, columns: usize) -> Grid {
     let centre = |cell: usize, side: usize| (2 * cell + 1) * side / (2 * GRID);
     std::array::from_fn(|i| {
@@ -295,6 +319,7 @@ static COSINES: LazyLock<[[f32; GRID]; FREQUENCIES]> = LazyLock::new(|| {
 });
 
 /// The lowest frequencies of the two-dimensional DCT, the constant ones left out.
+#[inline(always)]
 fn dct(grid: &Grid) -> Spectrum {
     let cosines = &*COSINES;
     let mut by_row = [[0.0_f32; GRID]; FREQUENCIES];

@@ -76,6 +76,21 @@ impl NetworkSpec {
         }
     }
 
+    /// Multiplications (each with its addition) that one image takes, the linear layer included.
+    #[must_use]
+    pub fn multiplications(&self) -> u64 {
+        let mut side = self.input_size as usize;
+        let mut sum = 0;
+        for ConvSpec {
+            input, output, shape, ..
+        } in self.convolutions()
+        {
+            side = shape.output_side(side);
+            sum += side * side * shape.kernel * shape.kernel * input * output;
+        }
+        (sum + self.channels[4] * self.dim) as u64
+    }
+
     /// The convolutions in the order of their use.
     pub(super) fn convolutions(&self) -> Vec<ConvSpec> {
         let [stem, stages @ .., head] = self.channels;

@@ -19,7 +19,6 @@ mod planes;
 mod refine;
 mod tiles;
 mod traces;
-mod wide;
 
 #[cfg(test)]
 mod tests;
@@ -28,10 +27,10 @@ use std::sync::OnceLock;
 
 use image::RgbImage;
 
+use super::wide::{Kernel, wide};
 use crate::types::{Region, Transform};
 use describe::Keypoint;
 use plane::Plane;
-use wide::{Kernel, wide};
 
 pub use judge::verify;
 pub use traces::{Trace, Traces, traces};

@@ -6,7 +6,7 @@
 use super::affine::Affine;
 use super::plane::Plane;
 use super::tiles::{Tile, bilinear};
-use super::wide::{Kernel, wide};
+use crate::vision::wide::{Kernel, wide};
 
 /// How far is looked, in pixels of the plane compared.
 const REACH: usize = 28;

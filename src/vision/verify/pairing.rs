@@ -2,7 +2,7 @@
 
 use super::affine::{Affine, solve};
 use super::describe::{Bits, Keypoint, Mirror, distance};
-use super::wide::{Kernel, wide};
+use crate::vision::wide::{Kernel, wide};
 
 /// Pairs farther apart than this many of 246 bits are chance.
 const MAX_DISTANCE: u32 = 72;

@@ -2,7 +2,7 @@
 
 use super::affine::Affine;
 use super::plane::Plane;
-use super::wide::{Kernel, wide};
+use crate::vision::wide::{Kernel, wide};
 
 /// What one tile of the target shows.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -23,6 +23,7 @@ pub use lanes::Isa;
 use super::spec::{ConvSpec, Shape};
 use super::stock::GEM_EPS;
 use super::weights::{Layer, Weights};
+use crate::vision::profile::Part;
 use plane::Plane;
 use winograd::WinogradScratch;
 
@@ -124,23 +125,28 @@ impl PackedNetwork {
             let start = to.offset(0, 1, image + 1);
             let sums = &mut to.data_mut()[start..start + channels];
             sums.fill(0.0);
-            for pixel in from.rows(image).flat_map(|row| row.chunks_exact(channels)) {
-                for (sum, &x) in sums.iter_mut().zip(pixel) {
-                    let x = x.max(GEM_EPS);
-                    #[expect(clippy::float_cmp, reason = "the usual exponent, read from a text")]
-                    let power = if self.gem_p == 3.0 {
-                        x * x * x
-                    } else {
-                        x.powf(self.gem_p)
-                    };
-                    *sum += power;
-                }
+            let pixels_of = from.rows(image).flat_map(|row| row.chunks_exact(channels));
+            #[expect(clippy::float_cmp, reason = "the usual exponent, read from a text")]
+            if self.gem_p == 3.0 {
+                add_powers(pixels_of, sums, |x| x * x * x);
+            } else {
+                // a loop of its own: in one loop both powers would be computed and one thrown away
+                add_powers(pixels_of, sums, |x| x.powf(self.gem_p));
             }
             for sum in sums {
                 #[expect(clippy::cast_possible_truncation, reason = "a mean of f32")]
                 let mean = (f64::from(*sum) / pixels).powf(1.0 / f64::from(self.gem_p)) as f32;
                 *sum = mean;
             }
+        }
+    }
+}
+
+/// Adds a power of each channel of each pixel to the channel's sum.
+fn add_powers<'a>(pixels: impl Iterator<Item = &'a [f32]>, sums: &mut [f32], power: impl Fn(f32) -> f32) {
+    for pixel in pixels {
+        for (sum, &x) in sums.iter_mut().zip(pixel) {
+            *sum += power(x.max(GEM_EPS));
         }
     }
 }
@@ -163,7 +169,8 @@ impl CustomOp1 for PackedNetwork {
         let group = count.div_ceil(rayon::current_num_threads()).clamp(1, GROUP);
         let image = height * width * channels;
         let run = |(images, features): (&[f32], &mut [f32])| {
-            self.run(images, [images.len() / image, height, width], features);
+            let shape = [images.len() / image, height, width];
+            Part::Network.count(|| self.run(images, shape, features));
         };
         if group >= count {
             // on the calling thread: going through the pool would only add a wait

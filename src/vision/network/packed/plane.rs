@@ -1,5 +1,12 @@
 //! Activations between two layers: NHWC with a border of one zero pixel, so that windows need no edge cases.
 
+/// Makes a buffer at least `length` long. It never shrinks, so that what is written over anyway is not cleared again.
+pub(super) fn grow(buffer: &mut Vec<f32>, length: usize) {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+}
+
 /// `count` images of `height` × `width` × `channels`, each inside a border of zeros one pixel wide.
 #[derive(Debug, Default)]
 pub(super) struct Plane {
@@ -14,10 +21,10 @@ impl Plane {
     /// Takes a new shape and clears the borders; what is inside them is left to be written. Memory is reused.
     pub(super) fn reshape(&mut self, count: usize, [height, width, channels]: [usize; 3]) {
         (self.count, self.height, self.width, self.channels) = (count, height, width, channels);
-        self.data.resize(count * self.image_stride(), 0.0);
         let row = self.row_stride();
         let stride = self.image_stride();
-        for image in self.data.chunks_exact_mut(stride) {
+        grow(&mut self.data, count * stride);
+        for image in self.data.chunks_exact_mut(stride).take(count) {
             let (top, rest) = image.split_at_mut(row);
             let (inner, bottom) = rest.split_at_mut(height * row);
             top.fill(0.0);

@@ -115,28 +115,29 @@ pub(super) unsafe fn tile<L: Lanes, const PIXELS: usize, const REGISTERS: usize>
     // rows × run × channels weights and as many biases as channels.
     let sums = unsafe {
         let mut sums = [[L::splat(0.0); REGISTERS]; PIXELS];
+        // Loops over registers count: with iterators over arrays the compiler keeps the arrays in memory.
         for r in 0..REGISTERS {
             let bias = L::load(block.bias.as_ptr().add(r * L::WIDTH));
-            for pixel in &mut sums {
-                pixel[r] = bias;
+            for p in 0..PIXELS {
+                sums[p][r] = bias;
             }
         }
         let mut weights = block.weights.as_ptr();
         for row in 0..window.rows {
             let mut from = [window.input.as_ptr(); PIXELS];
-            for (pixel, start) in from.iter_mut().zip(&window.starts) {
-                *pixel = pixel.add(start + row * window.row_stride);
+            for p in 0..PIXELS {
+                from[p] = from[p].add(window.starts[p] + row * window.row_stride);
             }
             for k in 0..window.run {
                 // no closures here: without optimisation they would not be compiled for the instruction set
                 let mut column = [L::splat(0.0); REGISTERS];
-                for (r, w) in column.iter_mut().enumerate() {
-                    *w = L::load(weights.add(r * L::WIDTH));
+                for r in 0..REGISTERS {
+                    column[r] = L::load(weights.add(r * L::WIDTH));
                 }
-                for (pixel, from) in sums.iter_mut().zip(&from) {
-                    let x = L::splat(*from.add(k));
-                    for (sum, w) in pixel.iter_mut().zip(&column) {
-                        *sum = L::fma(x, *w, *sum);
+                for p in 0..PIXELS {
+                    let x = L::splat(*from[p].add(k));
+                    for r in 0..REGISTERS {
+                        sums[p][r] = L::fma(x, column[r], sums[p][r]);
                     }
                 }
                 weights = weights.add(REGISTERS * L::WIDTH);
@@ -170,16 +171,24 @@ unsafe fn store_whole<L: Lanes, const PIXELS: usize, const REGISTERS: usize>(
         } else {
             L::splat(f32::NEG_INFINITY)
         };
-        for (p, pixel) in sums.iter().enumerate() {
-            let to = tile.output.add(tile.targets[p]);
-            for (r, &sum) in pixel.iter().enumerate() {
-                let sum = match &tile.finish.residual {
-                    Some((residual, starts)) => {
-                        L::add(sum, L::load(residual.as_ptr().add(starts[p] + r * L::WIDTH)))
+        match &tile.finish.residual {
+            Some((residual, starts)) => {
+                for p in 0..PIXELS {
+                    let to = tile.output.add(tile.targets[p]);
+                    let residual = residual.as_ptr().add(starts[p]);
+                    for r in 0..REGISTERS {
+                        let sum = L::add(sums[p][r], L::load(residual.add(r * L::WIDTH)));
+                        L::store(to.add(r * L::WIDTH), L::max(sum, floor));
                     }
-                    None => sum,
-                };
-                L::store(to.add(r * L::WIDTH), L::max(sum, floor));
+                }
+            }
+            None => {
+                for p in 0..PIXELS {
+                    let to = tile.output.add(tile.targets[p]);
+                    for r in 0..REGISTERS {
+                        L::store(to.add(r * L::WIDTH), L::max(sums[p][r], floor));
+                    }
+                }
             }
         }
     }

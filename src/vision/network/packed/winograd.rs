@@ -6,7 +6,7 @@
 
 use super::conv::Packing;
 use super::lanes::{Isa, Lanes};
-use super::plane::Plane;
+use super::plane::{Plane, grow};
 use super::tile::{Finish, Kernel, MAX_PIXELS, Tile, Window};
 
 /// Positions of a transformed tile.
@@ -154,8 +154,8 @@ impl Winograd {
     fn transform_inputs(&self, scratch: &mut WinogradScratch, input: &Plane, places: &[Place]) {
         let [height, width, channels] = input.shape();
         let position_stride = places.len() * channels;
-        scratch.inputs.resize(POSITIONS * position_stride, 0.0);
-        scratch.patch.resize(IN * IN * channels, 0.0);
+        grow(&mut scratch.inputs, POSITIONS * position_stride);
+        grow(&mut scratch.patch, IN * IN * channels);
         for (tile, &(image, y, x)) in places.iter().enumerate() {
             let start = input.offset(image, y, x);
             // rows and columns of the padded plane that are left from here on
@@ -163,7 +163,7 @@ impl Winograd {
             let (from, row_stride) = if (rows, columns) == (IN, IN) {
                 (&input.data()[start..], input.row_stride())
             } else {
-                scratch.patch.fill(0.0);
+                scratch.patch[..IN * IN * channels].fill(0.0);
                 let lines = input.data()[start..].chunks(input.row_stride()).take(rows);
                 for (to, from) in scratch.patch.chunks_exact_mut(IN * channels).zip(lines) {
                     to[..columns * channels].copy_from_slice(&from[..columns * channels]);
@@ -188,7 +188,7 @@ impl Winograd {
 
     fn multiply(&self, scratch: &mut WinogradScratch, tiles: usize) {
         let [output, input] = self.positions[0].dims();
-        scratch.products.resize(POSITIONS * tiles * output, 0.0);
+        grow(&mut scratch.products, POSITIONS * tiles * output);
         let inputs = scratch.inputs.chunks_exact(tiles * input);
         let products = scratch.products.chunks_exact_mut(tiles * output);
         for ((packing, inputs), products) in self.positions.iter().zip(inputs).zip(products) {
@@ -263,22 +263,25 @@ pub(super) unsafe fn transform_input<L: Lanes>(job: &InputJob<'_>) {
     unsafe {
         for channel in (0..job.channels).step_by(L::WIDTH) {
             let mut by_row = [[L::splat(0.0); IN]; IN];
-            for (y, row) in by_row.iter_mut().enumerate() {
+            for y in 0..IN {
                 let line = job.from.as_ptr().add(y * job.row_stride + channel);
                 let mut pixels = [L::splat(0.0); IN];
-                for (x, pixel) in pixels.iter_mut().enumerate() {
-                    *pixel = L::load(line.add(x * job.channels));
+                for x in 0..IN {
+                    pixels[x] = L::load(line.add(x * job.channels));
                 }
-                *row = input_axis::<L>(pixels);
+                by_row[y] = input_axis::<L>(pixels);
             }
             for x in 0..IN {
                 let mut column = [L::splat(0.0); IN];
-                for (value, row) in column.iter_mut().zip(&by_row) {
-                    *value = row[x];
+                for y in 0..IN {
+                    column[y] = by_row[y][x];
                 }
                 let column = input_axis::<L>(column);
-                for (y, &value) in column.iter().enumerate() {
-                    L::store(job.to.add((y * IN + x) * job.position_stride + channel), value);
+                for y in 0..IN {
+                    L::store(
+                        job.to.add((y * IN + x) * job.position_stride + channel),
+                        column[y],
+                    );
                 }
             }
         }
@@ -333,18 +336,18 @@ pub(super) unsafe fn transform_output<L: Lanes>(job: &OutputJob<'_>) {
         for channel in (0..job.channels).step_by(L::WIDTH) {
             let from = job.from.as_ptr().add(channel);
             let mut by_row = [[L::splat(0.0); OUT]; IN];
-            for (y, row) in by_row.iter_mut().enumerate() {
+            for y in 0..IN {
                 let mut values = [L::splat(0.0); IN];
-                for (x, value) in values.iter_mut().enumerate() {
-                    *value = L::load(from.add((y * IN + x) * job.position_stride));
+                for x in 0..IN {
+                    values[x] = L::load(from.add((y * IN + x) * job.position_stride));
                 }
-                *row = output_axis::<L>(values);
+                by_row[y] = output_axis::<L>(values);
             }
             let bias = L::load(job.bias.as_ptr().add(channel));
             for x in 0..job.valid[1] {
                 let mut column = [L::splat(0.0); IN];
-                for (value, row) in column.iter_mut().zip(&by_row) {
-                    *value = row[x];
+                for y in 0..IN {
+                    column[y] = by_row[y][x];
                 }
                 let column = output_axis::<L>(column);
                 for (y, &value) in column[..job.valid[0]].iter().enumerate() {

@@ -1,5 +1,7 @@
 //! Shrinking by area (each output pixel is the mean of exactly the input area it covers) and enlarging.
 
+mod area;
+
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
@@ -11,9 +13,22 @@ pub(super) fn squash(image: &RgbImage, width: u32, height: u32) -> RgbImage {
     if (width, height) == image.dimensions() {
         image.clone()
     } else if width <= image.width() && height <= image.height() {
-        area(image, width, height)
+        let [small] = area::shrink(image, [(width, height)]);
+        small
     } else {
         bilinear(image, width, height)
+    }
+}
+
+/// Both sizes of one image, each as [`squash`] gives it, in one pass over its lines where both shrink it.
+pub(super) fn squash_both(image: &RgbImage, sizes: [(u32, u32); 2]) -> [RgbImage; 2] {
+    let shrinks = |(width, height)| {
+        (width, height) != image.dimensions() && width <= image.width() && height <= image.height()
+    };
+    if sizes.into_iter().all(shrinks) {
+        area::shrink(image, sizes)
+    } else {
+        sizes.map(|(width, height)| squash(image, width, height))
     }
 }
 
@@ -34,82 +49,6 @@ pub(super) fn fitted((width, height): (u32, u32), side: u32) -> (u32, u32) {
         u32::try_from(scaled).map_or(side, |s| s.clamp(1, side))
     };
     (scale(width), scale(height))
-}
-
-/// One output position of the area filter along an axis: `weights` apply to the inputs from `start` on and sum to 1.
-struct Span {
-    start: usize,
-    weights: Vec<f32>,
-}
-
-/// Coverage of `input` cells by each of `output` ≤ `input` cells.
-fn spans(input: u32, output: u32) -> Vec<Span> {
-    let ratio = f64::from(input) / f64::from(output);
-    (0..output)
-        .map(|i| {
-            let from = f64::from(i) * ratio;
-            let to = (f64::from(i + 1) * ratio).min(f64::from(input));
-            let mut weights = Vec::new();
-            let mut cell = from.floor();
-            let start = cell;
-            while cell < to {
-                let covered = (cell + 1.0).min(to) - cell.max(from);
-                // rounding leaves slivers at exact ratios
-                if covered > 1e-9 || weights.is_empty() {
-                    weights.push(covered);
-                }
-                cell += 1.0;
-            }
-            let sum: f64 = weights.iter().sum();
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a pixel position, and weights within 0..=1"
-            )]
-            Span {
-                start: start as usize,
-                weights: weights.iter().map(|w| (w / sum) as f32).collect(),
-            }
-        })
-        .collect()
-}
-
-fn area(image: &RgbImage, width: u32, height: u32) -> RgbImage {
-    let columns = spans(image.width(), width);
-    let stride = image.width() as usize * 3;
-    let source = image.as_raw();
-    let mut out = RgbImage::new(width, height);
-    let mut sums = vec![0.0_f32; stride];
-    for (row, span) in out
-        .chunks_exact_mut(width as usize * 3)
-        .zip(spans(image.height(), height))
-    {
-        sums.fill(0.0);
-        let rows = source[span.start * stride..].chunks_exact(stride);
-        for (line, &weight) in rows.zip(&span.weights) {
-            for (sum, &value) in sums.iter_mut().zip(line) {
-                *sum += weight * f32::from(value);
-            }
-        }
-        for (pixel, column) in row.as_chunks_mut::<3>().0.iter_mut().zip(&columns) {
-            let mut mean = [0.0_f32; 3];
-            let inputs = sums.as_chunks::<3>().0[column.start..].iter();
-            for (input, &weight) in inputs.zip(&column.weights) {
-                for (m, &x) in mean.iter_mut().zip(input) {
-                    *m += weight * x;
-                }
-            }
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a mean of bytes, and float-to-int casts saturate"
-            )]
-            for (p, m) in pixel.iter_mut().zip(mean) {
-                *p = (m + 0.5) as u8;
-            }
-        }
-    }
-    out
 }
 
 fn bilinear(image: &RgbImage, width: u32, height: u32) -> RgbImage {

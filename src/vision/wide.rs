@@ -1,4 +1,4 @@
-//! Kernels compiled twice: for any processor, and with the vector instructions that most have. Results are the same to the bit.
+//! Loops compiled twice: for any processor, and with the vector instructions that most have. Answers are the same to the bit.
 
 pub(super) use pulp::NullaryFnOnce as Kernel;
 
