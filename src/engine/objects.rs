@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Engine, EngineError};
-use crate::shard::ShardError;
 use crate::shard::media::{Hold, Media, MediaKind};
+use crate::shard::{EVIDENCE, ShardError};
 use crate::types::{CollectionName, ContentHash, ImageId, ImageRecord};
 
 /// Age from which objects that no image needs are removed: younger ones may belong to an upload that is under way.
@@ -81,8 +81,16 @@ impl Engine {
         }
     }
 
-    /// Removes objects older than `age` that no image needs, as deleted collections and broken uploads leave them.
+    /// Removes objects older than `age` that no image needs, as deleted collections and broken uploads leave them. None as
+    /// long as there is evidence of lost images: these objects may be all that is left of them.
     pub(super) async fn sweep(&self, age: Duration) -> Result<usize, EngineError> {
+        let evidence = self.stores.blobs.list(EVIDENCE).await?;
+        if !evidence.is_empty() {
+            tracing::warn!(
+                "images were lost: nothing is swept until doppel fsck --repair has removed the evidence"
+            );
+            return Ok(0);
+        }
         Ok(self
             .media
             .sweep(age, &|kind, content| self.needs(kind, content))

@@ -115,7 +115,7 @@ pub async fn fsck(
         report: Report::default(),
         needed: BTreeSet::new(),
     };
-    for object in stores.blobs.list("damaged").await? {
+    for object in stores.blobs.list(objects::EVIDENCE).await? {
         check.find(
             Severity::Loss,
             &object.name,
@@ -335,7 +335,7 @@ impl Check<'_> {
     async fn set_aside(&self, name: &str) -> Result<(), ShardError> {
         match self.stores.blobs.get(name).await {
             Ok(object) => {
-                let evidence = format!("damaged/{name}");
+                let evidence = format!("{}/{name}", objects::EVIDENCE);
                 self.stores.blobs.create(&evidence, object).await?;
                 Ok(self.stores.blobs.delete(name).await?)
             }
@@ -437,10 +437,21 @@ impl Check<'_> {
 
     async fn media(&mut self) -> Result<(), ShardError> {
         let mut missing = std::mem::take(&mut self.needed);
+        // Of images that cannot be read, these may be all that is left.
+        let images_are_lost = self
+            .report
+            .findings
+            .iter()
+            .any(|finding| finding.severity == Severity::Loss);
         for kind in MediaKind::ALL {
             for object in self.stores.blobs.list(kind.folder()).await? {
                 let content = object.name.rsplit('/').next().and_then(|name| name.parse().ok());
                 match content.filter(|content| missing.remove(&(kind, *content))) {
+                    None if images_are_lost => self.find(
+                        Severity::Waste,
+                        &object.name,
+                        "no image that can be read refers to it; kept, as images are lost",
+                    ),
                     None => self.waste(&object.name, "no image refers to it").await?,
                     Some(content) => {
                         let found = self.stores.blobs.get(&object.name).await?;

@@ -52,6 +52,7 @@ use crate::types::{
 pub use codec::record_bytes;
 pub use erase::erase;
 pub use error::ShardError;
+pub use objects::EVIDENCE;
 pub use options::{Grouping, Maintenance, ShardOptions};
 pub use state::Assignment;
 pub use stores::{StoreLocation, Stores};

@@ -11,6 +11,9 @@ use crate::segment::{Segment, SegmentError, Tombstones, map_file};
 use crate::store::blob::{BlobError, Created};
 use crate::types::{CollectionName, SegmentId, ShardId};
 
+/// Folder of what could not be read.
+pub const EVIDENCE: &str = "damaged";
+
 /// Folder of all segments of a shard.
 pub(crate) fn folder(collection: &CollectionName, shard: ShardId) -> String {
     format!("seg/{collection}/{shard}")

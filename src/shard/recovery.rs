@@ -7,7 +7,7 @@ use futures::StreamExt;
 
 use super::state::{EpochState, Head};
 use super::wal::{self, Content, Entry, Position};
-use super::{Damage, ShardError, Stores};
+use super::{Damage, ShardError, Stores, objects};
 use crate::store::blob::{BlobError, Created};
 use crate::types::{CollectionName, Epoch, Seq, ShardId};
 
@@ -146,7 +146,7 @@ pub(crate) async fn replay(
                     place
                         .stores
                         .blobs
-                        .create(&format!("damaged/{name}"), object)
+                        .create(&format!("{}/{name}", objects::EVIDENCE), object)
                         .await?;
                     damage.push(Damage::new(name, &error.to_string()));
                 }

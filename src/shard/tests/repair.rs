@@ -100,8 +100,13 @@ async fn every_kind_of_loss_is_named() {
     assert_eq!(named.iter().filter_map(loss).collect::<Vec<_>>(), losses);
     assert!(named.contains(&(Severity::Degraded, thumb.as_str())));
 
-    // After a repair the lost segment is no longer in the way: its images can be stored again.
+    // After a repair the lost segment is no longer in the way: its images can be stored again. Their thumbnails stay.
     run(&bench, Repair::Yes).await;
+    let left = bench.names("thumb").await;
+    for n in (0..20).filter(|&n| n != 15) {
+        let thumb = MediaKind::Thumbnail.name(&record(n).fingerprint.content_hash);
+        assert!(left.contains(&thumb), "the thumbnail of lost image {n} is gone");
+    }
     let shard = bench.open().await;
     let lost: Vec<_> = shard.damage().into_iter().map(|damage| damage.object).collect();
     assert!(!lost.contains(&segment));
