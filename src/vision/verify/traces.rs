@@ -1,7 +1,7 @@
 //! Which of two aligned images was altered: plain borders around what both show, and graphics where they differ.
 //!
 //! An overlay, a caption or a mosaic is drawn: flat fills and hard edges. A photograph under it is neither. A border is
-//! plain, and ends abruptly where the picture begins; the plain ground of a studio photograph goes on inside.
+//! plain, and its tone ends where the picture begins; the plain ground of a studio photograph goes on inside.
 
 use super::Features;
 use super::plane::Plane;
@@ -45,6 +45,15 @@ const PLAIN: f32 = 0.9;
 const SAMPLES: usize = 160;
 /// Pixels that are enough to judge by.
 const ENOUGH: u32 = 24;
+/// A side of a picture has a surrounding from this share of its width or height on.
+const MARGIN: f64 = 0.03;
+/// Pixels on either side of a seam that are compared, so far away that its blur does not reach them.
+const SEAM: f64 = 2.5;
+/// Levels that differ by no more than this are one tone.
+const SAME: u8 = 6;
+/// Share of a seam with one tone on both sides from which the ground of the picture goes on. Of plain borders added to
+/// 600 photographs and pages 98 % had less, of crops that cut off plain ground 3 %.
+const CONTINUOUS: f32 = 0.5;
 
 /// Looks for traces of editing in a pair that `transform` aligns and that differs in the boxes `changed` of the first.
 #[must_use]
@@ -55,10 +64,10 @@ pub fn traces(a: &Features, b: &Features, transform: &Transform, changed: &[Regi
     let (Some(luma_a), Some(luma_b)) = (a.luma.first(), b.luma.first()) else {
         return Traces::default();
     };
-    let (plain_a, bordered_a) = border(luma_a, transform, luma_b);
-    let (plain_b, bordered_b) = border(luma_b, &back, luma_a);
-    let here = Grain::of(luma_a, &|at| within(changed, at), 0.0);
-    let there = Grain::of(luma_b, &|at| within(changed, back.apply(at)), 0.0);
+    let (plain_a, bordered_a) = border(luma_a, transform);
+    let (plain_b, bordered_b) = border(luma_b, &back);
+    let here = Grain::of(luma_a, &|at| within(changed, at));
+    let there = Grain::of(luma_b, &|at| within(changed, back.apply(at)));
     Traces {
         a: Trace {
             plain: plain_a,
@@ -80,25 +89,55 @@ fn within(regions: &[Region], [x, y]: [f64; 2]) -> bool {
         .any(|r| inside(r.x, r.width, x) && inside(r.y, r.height, y))
 }
 
-fn is_inside([x, y]: [f64; 2]) -> bool {
-    (0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y)
-}
-
 /// Whether what `map` carries out of the other image is plain, and whether it is a border that was added.
-fn border(plane: &Plane, map: &Transform, other: &Plane) -> (bool, bool) {
+fn border(plane: &Plane, map: &Transform) -> (bool, bool) {
     // A little away from the seam, which resampling blurs.
     let outside = |at: [f64; 2]| {
         let [x, y] = map.apply(at);
         !(-0.02..=1.02).contains(&x) || !(-0.02..=1.02).contains(&y)
     };
-    let rest = Grain::of(plane, &outside, 0.0);
+    let rest = Grain::of(plane, &outside);
     if rest.count < ENOUGH || rest.flat() < PLAIN {
         return (false, false);
     }
-    // The outermost part of the other image: where much of it is of the same tone, the ground of the picture goes on.
-    let rim = |[x, y]: [f64; 2]| is_inside([x, y]) && x.min(y).min(1.0 - x).min(1.0 - y) < 0.03;
-    let rim = Grain::of(other, &rim, rest.mean());
-    (true, (rim.toned as f32) < 0.25 * rim.count as f32)
+    let continuous = map.inverse().and_then(|frame| continuity(plane, &frame));
+    (true, continuous.is_some_and(|share| share < CONTINUOUS))
+}
+
+/// Share of the seam between the picture that `frame` carries into `plane` and what is around it across which the tone goes
+/// on; nothing where the picture reaches the edges of the plane.
+fn continuity(plane: &Plane, frame: &Transform) -> Option<f32> {
+    let (width, height) = (plane.width as f64, plane.height as f64);
+    let pixel = |[x, y]: [f64; 2]| [x * width, y * height];
+    let level = |[x, y]: [f64; 2]| {
+        let inside = x >= 0.0 && y >= 0.0 && x < width && y < height;
+        inside.then(|| plane.row(y as usize)[x as usize])
+    };
+    let (mut met, mut count) = (0u32, 0u32);
+    for step in 0..SAMPLES {
+        let t = (step as f64 + 0.5) / SAMPLES as f64;
+        // A point of each side, and its neighbour a little further out.
+        let sides = [
+            ([0.0, t], [-MARGIN, t]),
+            ([1.0, t], [1.0 + MARGIN, t]),
+            ([t, 0.0], [t, -MARGIN]),
+            ([t, 1.0], [t, 1.0 + MARGIN]),
+        ];
+        for (on, beyond) in sides {
+            let (on, beyond) = (pixel(frame.apply(on)), pixel(frame.apply(beyond)));
+            let (dx, dy) = (beyond[0] - on[0], beyond[1] - on[1]);
+            let length = dx.hypot(dy);
+            if level(beyond).is_none() || length < 1e-9 {
+                continue;
+            }
+            let at = |pixels: f64| level([on[0] + dx / length * pixels, on[1] + dy / length * pixels]);
+            if let (Some(inner), Some(outer)) = (at(-SEAM), at(SEAM)) {
+                count += 1;
+                met += u32::from(inner.abs_diff(outer) <= SAME);
+            }
+        }
+    }
+    (count >= ENOUGH).then(|| met as f32 / count as f32)
 }
 
 /// Steps of brightness over a part of an image.
@@ -107,14 +146,11 @@ struct Grain {
     count: u32,
     flat: u32,
     hard: u32,
-    /// Pixels of about the tone asked for.
-    toned: u32,
-    sum: u64,
 }
 
 impl Grain {
     /// Over the points, in relative units, that `is_meant` names.
-    fn of(plane: &Plane, is_meant: &dyn Fn([f64; 2]) -> bool, tone: f32) -> Self {
+    fn of(plane: &Plane, is_meant: &dyn Fn([f64; 2]) -> bool) -> Self {
         let mut grain = Self::default();
         let stride = (plane.width.max(plane.height) / SAMPLES).max(1);
         let (width, height) = (plane.width as f64, plane.height as f64);
@@ -126,8 +162,6 @@ impl Grain {
                     grain.count += 1;
                     grain.flat += u32::from(step <= FLAT);
                     grain.hard += u32::from(step >= HARD);
-                    grain.toned += u32::from((f32::from(row[x]) - tone).abs() <= 12.0);
-                    grain.sum += u64::from(row[x]);
                 }
             }
         }
@@ -142,14 +176,82 @@ impl Grain {
         self.hard as f32 / self.count.max(1) as f32
     }
 
-    fn mean(&self) -> f32 {
-        self.sum as f32 / self.count.max(1) as f32
-    }
-
     fn is_drawn_beside(&self, other: &Self) -> bool {
         let enough = self.count >= ENOUGH && other.count >= ENOUGH;
         let filled = self.flat() >= other.flat() + 0.25;
         let lettered = self.hard() >= 3.0 * other.hard() + 0.02 && self.flat() + 0.1 >= other.flat();
         enough && (filled || lettered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Transform;
+
+    /// 200 x 200 pixels: what `picture` draws in the middle half, and `ground` around it.
+    fn framed(ground: u8, picture: impl Fn(usize, usize) -> u8) -> Plane {
+        let inside = |v: usize| (50..150).contains(&v);
+        let data = (0..200 * 200)
+            .map(|i| (i % 200, i / 200))
+            .map(|(x, y)| {
+                if inside(x) && inside(y) {
+                    picture(x, y)
+                } else {
+                    ground
+                }
+            })
+            .collect();
+        Plane::new(200, 200, data)
+    }
+
+    #[test]
+    fn a_border_ends_where_the_picture_begins_and_a_ground_goes_on() {
+        // From the whole plane to the picture in its middle.
+        let middle = Transform {
+            matrix: [2.0, 0.0, -0.5, 0.0, 2.0, -0.5],
+            ..Transform::IDENTITY
+        };
+        let textured = |x: usize, y: usize| ((x * 37 + y * 91) % 200) as u8;
+        let object = |x: usize, y: usize| {
+            if x.abs_diff(100).max(y.abs_diff(100)) < 40 {
+                30
+            } else {
+                240
+            }
+        };
+        assert_eq!(
+            border(&framed(240, textured), &middle),
+            (true, true),
+            "a photograph on white"
+        );
+        assert_eq!(
+            border(&framed(240, object), &middle),
+            (true, false),
+            "an object on its ground"
+        );
+        // A third of the picture has the tone of the ground: sky over a grey border, for one.
+        let sky = |x: usize, y: usize| if y < 85 { 90 } else { textured(x, y) };
+        assert_eq!(
+            border(&framed(90, sky), &middle),
+            (true, true),
+            "a sky of the border's tone"
+        );
+        let busy = framed(0, textured);
+        let all_busy = Plane::new(
+            200,
+            200,
+            (0..200 * 200).map(|i| textured(i % 200, i / 200)).collect(),
+        );
+        assert_eq!(
+            border(&all_busy, &middle),
+            (false, false),
+            "what was cut off is no plain ground"
+        );
+        assert_eq!(
+            border(&busy, &Transform::IDENTITY),
+            (false, false),
+            "nothing is around it"
+        );
     }
 }
