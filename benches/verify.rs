@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use cpu_time::ThreadTime;
 use doppel::dedup::calibration::{Calibration, alignment_features};
 use doppel::vision::attack::{Dice, Edit, Family, Strength, attack, source};
-use doppel::vision::verify::{Features, Verification, verify};
+use doppel::vision::verify::{Alignment, Features, Verification, verify};
 use doppel::vision::{DecodeLimits, RgbImage, decode, thumbnail};
 use rayon::prelude::*;
 
@@ -195,7 +195,9 @@ fn write(path: &Path, rows: &[Row]) -> std::io::Result<()> {
     for row in rows {
         let (held_out, text) = (u8::from(row.is_held_out), u8::from(row.found.text_like));
         write!(out, "{}\t{held_out}\t{}\t{text}", row.kind, row.source)?;
-        if let Some(alignment) = &row.found.alignment {
+        // What moved is held back before the model is asked.
+        let asked = |alignment: &&Alignment| !alignment.is_another_moment();
+        if let Some(alignment) = row.found.alignment.as_ref().filter(asked) {
             for value in alignment_features(alignment) {
                 write!(out, "\t{value:.5}")?;
             }

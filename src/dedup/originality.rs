@@ -97,17 +97,17 @@ pub fn mark<'a>(
         .clone()
         .filter(|(_, _, found)| found.class >= MatchClass::Edited);
     agree(candidates, copies.map(|(a, b, _)| (a, b)), similarity);
+    let frames = matches
+        .clone()
+        .filter(|(_, _, found)| found.class > MatchClass::Edited);
+    let frames = frames.map(|(a, b, _)| (a, b));
+    turn(candidates, frames.clone());
     let mut whole = vec![0u32; candidates.len()];
-    for (a, b, found) in matches.clone() {
-        if found.class > MatchClass::Edited {
-            whole[a] += 1;
-            whole[b] += 1;
-        }
+    for (a, b) in frames {
+        whole[a] += 1;
+        whole[b] += 1;
     }
     for (a, b, found) in matches {
-        if found.class > MatchClass::Edited {
-            turn(candidates, a, b);
-        }
         let altered = match found.clue() {
             Clue::Alike => None,
             Clue::First => Some(a),
@@ -130,9 +130,7 @@ pub fn expect(
     similarity: impl Fn(usize, usize) -> Similarity,
 ) {
     agree(candidates, likely.clone(), similarity);
-    for (a, b) in likely {
-        turn(candidates, a, b);
-    }
+    turn(candidates, likely);
 }
 
 /// Adds up how well each family agrees with its images. Not every pair of a family is verified, so its matches do not tell.
@@ -157,14 +155,16 @@ fn agree(
     }
 }
 
-/// Of two whole frames the one that the others agree with clearly less was turned: what recompression changes says
-/// nothing; a turn, a mirror or another tone is more.
-fn turn(candidates: &mut [Candidate], a: usize, b: usize) {
-    let clearly_less =
-        |x: usize, y: usize| candidates[x].agreement * CLEARLY < candidates[y].agreement * (CLEARLY - 1);
-    let (less_a, less_b) = (clearly_less(a, b), clearly_less(b, a));
-    candidates[a].turned |= less_a;
-    candidates[b].turned |= less_b;
+/// Of whole frames of one picture those that the others agree with clearly less than with the best were turned: what
+/// recompression changes says nothing; a turn, a mirror or another tone is more.
+fn turn(candidates: &mut [Candidate], whole: impl Iterator<Item = (usize, usize)>) {
+    for family in families(whole) {
+        let best = family.iter().map(|&image| candidates[image].agreement).max();
+        for image in family {
+            candidates[image].turned =
+                candidates[image].agreement * CLEARLY < best.unwrap_or(0) * (CLEARLY - 1);
+        }
+    }
 }
 
 /// Images connected by matches that are more than similar, each family in order and cut at so many that all its pairs

@@ -35,7 +35,7 @@ const FEATURES: usize = 1024;
 /// Features of whole pages kept in memory, about 4 MB each.
 const CLOSE_UPS: usize = 32;
 /// Rounds of further verification around the hubs of groups.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 8;
 
 /// Pairs that were judged; `a < b` are positions among the contents.
 pub(super) type Matches = BTreeMap<(u32, u32), Match>;
