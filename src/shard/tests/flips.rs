@@ -5,31 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::*;
-use crate::shard::StoreLocation;
 use crate::shard::fsck::{Repair, Severity, Target, fsck};
 use crate::shard::media::{Media, MediaKind};
 use crate::types::ImageId;
-
-async fn stores(folder: &Path) -> Result<Stores, ShardError> {
-    let location = StoreLocation {
-        data_dir: folder.to_owned(),
-        ..StoreLocation::default()
-    };
-    location.open().await
-}
-
-async fn opened(stores: &Stores) -> Result<Arc<Shard>, ShardError> {
-    let collection = CollectionName::default_collection();
-    Shard::open(
-        stores.clone(),
-        "local",
-        &collection,
-        ShardId::new(0),
-        &node("a"),
-        options(),
-    )
-    .await
-}
 
 fn original(n: u64) -> Bytes {
     Bytes::from(n.to_le_bytes().to_vec())

@@ -110,6 +110,29 @@ impl Bench {
     }
 }
 
+/// The stores of a local data folder.
+async fn stores(folder: &std::path::Path) -> Result<Stores, ShardError> {
+    let location = super::StoreLocation {
+        data_dir: folder.to_owned(),
+        ..super::StoreLocation::default()
+    };
+    location.open().await
+}
+
+/// The first shard of the default collection, owned by node a.
+async fn opened(stores: &Stores) -> Result<Arc<Shard>, ShardError> {
+    let collection = CollectionName::default_collection();
+    Shard::open(
+        stores.clone(),
+        "local",
+        &collection,
+        ShardId::new(0),
+        &node("a"),
+        options(),
+    )
+    .await
+}
+
 async fn append(shard: &Shard, numbers: std::ops::Range<u64>) {
     let calls = numbers.map(|n| shard.append(record(n)));
     for outcome in join_all(calls).await {

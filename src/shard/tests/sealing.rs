@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::shard::{Grouping, StoreLocation};
+use crate::shard::Grouping;
 
 /// Waits until a shard has as many segments.
 async fn sealed(shard: &Shard, segments: usize) {
@@ -64,22 +64,8 @@ async fn an_old_segment_is_sealed_though_nothing_more_is_written() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_of_segments_that_were_merged_read_on() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let location = StoreLocation {
-        data_dir: folder.path().to_owned(),
-        ..StoreLocation::default()
-    };
-    let stores = location.open().await.expect("opened");
-    let collection = CollectionName::default_collection();
-    let shard = Shard::open(
-        stores.clone(),
-        "local",
-        &collection,
-        ShardId::new(0),
-        &node("a"),
-        options(),
-    )
-    .await
-    .expect("opened");
+    let stores = stores(folder.path()).await.expect("opened");
+    let shard = opened(&stores).await.expect("opened");
     for part in 0..6 {
         append(&shard, part * 10..part * 10 + 10).await;
         shard.seal().await.expect("sealed");
