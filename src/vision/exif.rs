@@ -11,7 +11,7 @@ use crate::types::ExifSummary;
 /// Longest camera name kept, in characters.
 const MAX_CAMERA: usize = 80;
 
-/// Reads orientation and summary out of a JPEG, TIFF, PNG or WebP file.
+/// Reads orientation and summary out of a JPEG, TIFF, PNG, WebP or HEIF file.
 ///
 /// EXIF data is written by everything from cameras to editors and often broken: whatever cannot be read is taken
 /// as absent, never as an error. Source: CIPA DC-008 (Exif 2.32).

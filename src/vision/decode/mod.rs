@@ -5,8 +5,12 @@
 //! give their first frame.
 //! A file that ends early or breaks its format's rules is refused: a half-grey image must never be compared.
 
+#[cfg(feature = "avif")]
+mod avif;
 mod budget;
 mod colour;
+#[cfg(feature = "heic")]
+mod heic;
 mod jpeg;
 mod other;
 mod segments;
@@ -173,7 +177,7 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, VisionErro
 /// As [`decode`].
 pub fn decode_to(bytes: &[u8], limits: &DecodeLimits, demand: Demand) -> Result<Decoded, VisionError> {
     guarded(bytes, limits, |format| {
-        let (orientation, exif) = exif::read(bytes);
+        let (orientation, exif) = read_exif(format, bytes);
         let (pixels, stored) = match format {
             ImageFormat::Jpeg => {
                 let jpeg = Jpeg::open(bytes, limits)?;
@@ -201,7 +205,7 @@ pub(super) fn sample(
     budget: &PixelBudget,
 ) -> Result<Sampled, VisionError> {
     guarded(bytes, limits, |format| {
-        let (orientation, exif) = Part::Decode.count(|| exif::read(bytes));
+        let (orientation, exif) = Part::Decode.count(|| read_exif(format, bytes));
         let turned = |pixels, stored| Decoded::oriented(pixels, stored, orientation, (format, exif));
         if format != ImageFormat::Jpeg {
             let decoded = Part::Decode.count(|| {
@@ -252,6 +256,16 @@ fn guarded<T>(
     })
 }
 
+/// EXIF of a file. Formats that turn a picture by properties of their own have done so when it is decoded, whatever EXIF
+/// says (ISO/IEC 23000-22, 18181-2).
+fn read_exif(format: ImageFormat, bytes: &[u8]) -> (Orientation, ExifSummary) {
+    let (orientation, summary) = exif::read(bytes);
+    match format {
+        ImageFormat::Avif | ImageFormat::Heic | ImageFormat::Jxl => (Orientation::NoTransforms, summary),
+        _ => (orientation, summary),
+    }
+}
+
 fn orient(pixels: RgbImage, orientation: Orientation) -> RgbImage {
     if orientation == Orientation::NoTransforms {
         return pixels;
@@ -261,5 +275,7 @@ fn orient(pixels: RgbImage, orientation: Orientation) -> RgbImage {
     image.into_rgb8()
 }
 
+#[cfg(all(test, feature = "avif", feature = "heic", feature = "jxl"))]
+mod samples;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
-//! Every format but JPEG, by the `image` crate; the pixels of still WebP by libwebp, which takes half the time for them.
+//! Every format but JPEG: most by the `image` crate, the pixels of still WebP by libwebp, which takes half the time for
+//! them, JPEG XL by `jxl-oxide`, HEIC and AVIF by rooms of their own.
 
 use std::error::Error;
 use std::io::{Cursor, ErrorKind};
@@ -11,20 +12,46 @@ use super::colour::Conversion;
 use crate::types::ImageFormat;
 use crate::vision::VisionError;
 
-/// Decodes to RGB over white, not yet oriented. `announce` is told the number of pixels before they are allocated.
+/// A picture as its decoder left it.
+pub(super) struct Picture {
+    /// Pixels of any kind.
+    pub(super) image: DynamicImage,
+    /// ICC profile of their colours.
+    pub(super) profile: Option<Vec<u8>>,
+}
+
+/// Decodes to RGB over white, not yet oriented by EXIF. `announce` is told the number of pixels before they are allocated.
 pub(super) fn decode(
     format: ImageFormat,
     bytes: &[u8],
     limits: &DecodeLimits,
     announce: impl FnOnce(u64),
 ) -> Result<RgbImage, VisionError> {
+    let picture = match format {
+        #[cfg(feature = "avif")]
+        ImageFormat::Avif => super::avif::decode(bytes, limits, announce)?,
+        #[cfg(feature = "heic")]
+        ImageFormat::Heic => super::heic::decode(bytes, limits, announce)?,
+        _ => by_image(format, bytes, limits, announce)?,
+    };
+    let mut image = over_white(picture.image);
+    if let Some(conversion) = picture.profile.and_then(|icc| Conversion::of(&icc)) {
+        conversion.apply(&mut image);
+    }
+    Ok(image)
+}
+
+fn by_image(
+    format: ImageFormat,
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    announce: impl FnOnce(u64),
+) -> Result<Picture, VisionError> {
     let refuse = |error: ImageError| refusal(format, &error);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), decoder_of(format)?);
     let mut allocation = Limits::default();
     // sixteen bytes are the widest pixel (four f32 channels)
     allocation.max_alloc = Some(limits.max_pixels.saturating_mul(16));
-    reader.limits(allocation);
-    let mut decoder = reader.into_decoder().map_err(refuse)?;
+    let mut decoder = open(format, bytes, allocation)?;
     let (width, height) = decoder.dimensions();
     limits.check(width, height)?;
     announce(u64::from(width) * u64::from(height));
@@ -36,11 +63,25 @@ pub(super) fn decode(
         // what libwebp leaves: animations, and files that are refused here with a reason
         None => DynamicImage::from_decoder(decoder).map_err(refuse)?,
     };
-    let mut image = over_white(image);
-    if let Some(conversion) = profile.and_then(|icc| Conversion::of(&icc)) {
-        conversion.apply(&mut image);
+    Ok(Picture { image, profile })
+}
+
+/// A decoder that has read the header.
+fn open(
+    format: ImageFormat,
+    bytes: &[u8],
+    allocation: Limits,
+) -> Result<Box<dyn ImageDecoder + '_>, VisionError> {
+    let refuse = |error: ImageError| refusal(format, &error);
+    #[cfg(feature = "jxl")]
+    if format == ImageFormat::Jxl {
+        let mut decoder = jxl_oxide::integration::JxlDecoder::new(bytes).map_err(refuse)?;
+        decoder.set_limits(allocation).map_err(refuse)?;
+        return Ok(Box::new(decoder));
     }
-    Ok(image)
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), decoder_of(format)?);
+    reader.limits(allocation);
+    Ok(Box::new(reader.into_decoder().map_err(refuse)?))
 }
 
 /// The pixels of a WebP file without animation; `None` when libwebp cannot decode it.
@@ -68,7 +109,7 @@ fn decoder_of(format: ImageFormat) -> Result<image::ImageFormat, VisionError> {
         ImageFormat::Tga => image::ImageFormat::Tga,
         ImageFormat::Avif | ImageFormat::Heic | ImageFormat::Jxl => {
             return Err(VisionError::Unsupported {
-                what: FormatName(format).to_string(),
+                what: format!("{} in this build", FormatName(format)),
             });
         }
     })

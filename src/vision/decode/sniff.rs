@@ -40,7 +40,7 @@ fn signature(bytes: &[u8]) -> Option<ImageFormat> {
     } else if is_pnm_header(bytes) {
         ImageFormat::Pnm
     } else if at(4, b"ftyp") {
-        iso_media_brand(bytes.get(8..12)?)?
+        iso_media(bytes)?
     } else if starts(b"\xff\x0a") || starts(b"\0\0\0\x0cJXL \r\n\x87\n") {
         ImageFormat::Jxl
     } else if bytes.ends_with(b"TRUEVISION-XFILE.\0") {
@@ -63,14 +63,21 @@ fn is_pnm_header(bytes: &[u8]) -> bool {
     matches!(bytes, [b'P', b'1'..=b'7', b' ' | b'\t' | b'\r' | b'\n', ..])
 }
 
-fn iso_media_brand(brand: &[u8]) -> Option<ImageFormat> {
-    match brand {
+/// By the brands of a file type box (ISO/IEC 14496-12): the major one, or, where that names no codec, those beside it.
+fn iso_media(bytes: &[u8]) -> Option<ImageFormat> {
+    let of = |brand: &[u8]| match brand {
         b"avif" | b"avis" => Some(ImageFormat::Avif),
-        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => {
-            Some(ImageFormat::Heic)
-        }
+        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" => Some(ImageFormat::Heic),
         _ => None,
+    };
+    let major = bytes.get(8..12)?;
+    if !matches!(major, b"mif1" | b"msf1" | b"miaf") {
+        return of(major);
     }
+    let size = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
+    let beside = bytes.get(16..size.min(bytes.len())).unwrap_or_default();
+    let named = beside.as_chunks::<4>().0.iter().find_map(|brand| of(brand));
+    named.or(Some(ImageFormat::Heic))
 }
 
 fn describe(bytes: &[u8]) -> &'static str {
@@ -118,6 +125,15 @@ mod tests {
         assert_eq!(sniff(b"RIFF\0\0\0\0WEBPVP8 ").ok(), Some(ImageFormat::WebP));
         assert_eq!(sniff(b"P6 2 2 255\n").ok(), Some(ImageFormat::Pnm));
         assert_eq!(sniff(b"\0\0\0\x1cftypavif").ok(), Some(ImageFormat::Avif));
+        assert_eq!(
+            sniff(b"\0\0\0\x18ftypmif1\0\0\0\0miafavif").ok(),
+            Some(ImageFormat::Avif)
+        );
+        assert_eq!(
+            sniff(b"\0\0\0\x18ftypmif1\0\0\0\0miafheic").ok(),
+            Some(ImageFormat::Heic)
+        );
+        assert!(sniff(b"\0\0\0\x18ftypisom\0\0\0\0isomavc1").is_err());
     }
 
     #[test]
