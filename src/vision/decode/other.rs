@@ -75,6 +75,19 @@ fn open(
     let refuse = |error: ImageError| refusal(format, &error);
     #[cfg(feature = "jxl")]
     if format == ImageFormat::Jxl {
+        // the decoder shows as much as there is
+        let image = jxl_oxide::JxlImage::builder()
+            .read(bytes)
+            .map_err(|error| VisionError::Damaged {
+                format: FormatName(format),
+                detail: error.to_string(),
+            })?;
+        if !image.is_loading_done() {
+            return Err(VisionError::Truncated {
+                format: FormatName(format),
+                detail: "its last frame is not whole".to_owned(),
+            });
+        }
         let mut decoder = jxl_oxide::integration::JxlDecoder::new(bytes).map_err(refuse)?;
         decoder.set_limits(allocation).map_err(refuse)?;
         return Ok(Box::new(decoder));
