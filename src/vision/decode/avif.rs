@@ -1,11 +1,10 @@
-//! AVIF: the container by `avif-parse`, AV1 by `rav1d`, colours by `yuv`.
+//! AVIF: the container by `avif-parse`, AV1 by `rav1d`.
 
 use avif_parse::AvifData;
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage, RgbaImage};
 use re_rav1d::pixel::{MatrixCoefficients, YUVRange};
 use re_rav1d::{Decoder, PixelLayout, PlanarImageComponent, Settings};
-use yuv::{YuvGrayImage, YuvPlanarImage, YuvRange, YuvStandardMatrix};
 
 use super::DecodeLimits;
 use super::other::Picture;
@@ -26,7 +25,7 @@ pub(super) fn decode(
     announce(u64::from(width) * u64::from(height));
 
     let colour = Planes::of(&file.primary_item, limits)?;
-    let mut rgb = colour.rgb()?;
+    let rgb = colour.rgb();
     let properties = Properties::of(bytes);
     let image = match opacity(&file, limits)? {
         Some(alpha) if (alpha.width, alpha.height) == (colour.width, colour.height) => {
@@ -45,8 +44,7 @@ pub(super) fn decode(
             RgbaImage::from_raw(colour.width, colour.height, rgba).map(DynamicImage::ImageRgba8)
         }
         Some(_) => return Err(damaged("its opacity has other sides than its colours")),
-        None => RgbImage::from_raw(colour.width, colour.height, std::mem::take(&mut rgb))
-            .map(DynamicImage::ImageRgb8),
+        None => RgbImage::from_raw(colour.width, colour.height, rgb).map(DynamicImage::ImageRgb8),
     };
     let mut image = image.ok_or_else(|| damaged("its sides do not fit its pixels"))?;
     for turn in properties.turns {
@@ -155,57 +153,70 @@ impl Planes {
         }
     }
 
-    /// RGB, lines without padding.
-    fn rgb(&self) -> Result<Vec<u8>, VisionError> {
-        let mut rgb = vec![0; self.width as usize * self.height as usize * 3];
-        let line = self.width * 3;
-        let range = if self.full_range {
-            YuvRange::Full
-        } else {
-            YuvRange::Limited
+    /// RGB, lines without padding; the nearest sample of chroma (ITU-T H.273, 8.3).
+    fn rgb(&self) -> Vec<u8> {
+        let (sub_x, sub_y) = match self.layout {
+            PixelLayout::I420 => (1, 1),
+            PixelLayout::I422 => (1, 0),
+            PixelLayout::I400 | PixelLayout::I444 => (0, 0),
         };
-        let (y_plane, y_stride) = (self.planes[0].0.as_slice(), self.planes[0].1);
-        if self.layout == PixelLayout::I400 {
-            let gray = YuvGrayImage {
-                y_plane,
-                y_stride,
-                width: self.width,
-                height: self.height,
-            };
-            yuv::yuv400_to_rgb(&gray, &mut rgb, line, range, YuvStandardMatrix::Bt601).map_err(damaged)?;
-            return Ok(rgb);
-        }
-        let planar = YuvPlanarImage {
-            y_plane,
-            y_stride,
-            u_plane: &self.planes[1].0,
-            u_stride: self.planes[1].1,
-            v_plane: &self.planes[2].0,
-            v_stride: self.planes[2].1,
-            width: self.width,
-            height: self.height,
+        let line = |component: usize, y: usize| {
+            let (plane, stride) = &self.planes[component];
+            &plane[y * *stride as usize..]
         };
-        let matrix = match self.matrix {
-            MatrixCoefficients::Identity => {
-                yuv::gbr_to_rgb(&planar, &mut rgb, line, range).map_err(damaged)?;
-                return Ok(rgb);
+        let grey = self.layout == PixelLayout::I400;
+        let convert = self.conversion();
+        let (width, height) = (self.width as usize, self.height as usize);
+        let mut rgb = Vec::with_capacity(width * height * 3);
+        for y in 0..height {
+            let luma = &line(0, y)[..width];
+            if grey {
+                rgb.extend(luma.iter().flat_map(|&y| convert([y, 128, 128])));
+                continue;
             }
-            MatrixCoefficients::BT709 => YuvStandardMatrix::Bt709,
-            MatrixCoefficients::BT470M => YuvStandardMatrix::Fcc,
-            MatrixCoefficients::ST240M => YuvStandardMatrix::Smpte240,
+            let (cb, cr) = (line(1, y >> sub_y), line(2, y >> sub_y));
+            rgb.extend((0..width).flat_map(|x| convert([luma[x], cb[x >> sub_x], cr[x >> sub_x]])));
+        }
+        rgb
+    }
+
+    /// From luma and chroma to red, green and blue.
+    fn conversion(&self) -> impl Fn([u8; 3]) -> [u8; 3] + use<> {
+        let (kr, kb) = match self.matrix {
+            MatrixCoefficients::BT709 => (0.2126, 0.0722),
+            MatrixCoefficients::BT470M => (0.30, 0.11),
+            MatrixCoefficients::ST240M => (0.212, 0.087),
             MatrixCoefficients::BT2020NonConstantLuminance | MatrixCoefficients::BT2020ConstantLuminance => {
-                YuvStandardMatrix::Bt2020
+                (0.2627, 0.0593)
             }
             // unspecified is BT.601 by the specification of the format
-            _ => YuvStandardMatrix::Bt601,
+            _ => (0.299, 0.114),
         };
-        let convert = match self.layout {
-            PixelLayout::I420 => yuv::yuv420_to_rgb,
-            PixelLayout::I422 => yuv::yuv422_to_rgb,
-            _ => yuv::yuv444_to_rgb,
+        let kg = 1.0 - kr - kb;
+        let identity = self.matrix == MatrixCoefficients::Identity && self.layout == PixelLayout::I444;
+        let (black, luma_gain, chroma_gain) = if self.full_range {
+            (0.0, 1.0, 1.0)
+        } else {
+            (16.0, 255.0 / 219.0, 255.0 / 224.0)
         };
-        convert(&planar, &mut rgb, line, range, matrix).map_err(damaged)?;
-        Ok(rgb)
+        move |samples| {
+            let [first, second, third] = samples.map(f32::from);
+            let luma = |sample: f32| (sample - black) * luma_gain;
+            let colour = if identity {
+                [luma(third), luma(first), luma(second)]
+            } else {
+                let (y, cb, cr) = (
+                    luma(first),
+                    (second - 128.0) * chroma_gain,
+                    (third - 128.0) * chroma_gain,
+                );
+                let red = 2.0 * (1.0 - kr) * cr;
+                let blue = 2.0 * (1.0 - kb) * cb;
+                [y + red, y - (kr * red + kb * blue) / kg, y + blue]
+            };
+            // `as` keeps to 0 to 255
+            colour.map(|c| (c + 0.5) as u8)
+        }
     }
 }
 
