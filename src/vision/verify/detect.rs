@@ -11,7 +11,7 @@ const MAX_LEVELS: usize = 8;
 /// Distance from the border within which no corner is taken: the descriptor's patch must fit, turned by 45°.
 const MARGIN: usize = 14;
 /// Least difference of brightness on the circle, in grey levels.
-const CONTRAST: i16 = 9;
+const CONTRAST: u8 = 9;
 /// Side of the cells that corners are spread over, in pixels of the level.
 const CELL: usize = 28;
 
@@ -68,22 +68,21 @@ pub(super) fn levels(luma: &Plane, limit: usize) -> Vec<Level> {
         planes.push(next);
     }
     let total: f32 = (0..planes.len()).map(share).sum();
-    planes
-        .into_iter()
-        .enumerate()
-        .map(|(i, raw)| {
-            let quota = (limit as f32 * share(i) / total).ceil() as usize;
-            let plane = raw.smoothed();
-            Level {
-                ratio: [
-                    luma.width as f32 / plane.width as f32,
-                    luma.height as f32 / plane.height as f32,
-                ],
-                corners: corners(&plane, quota),
-                plane,
-            }
-        })
-        .collect()
+    let mut levels = Vec::with_capacity(planes.len());
+    // A loop and no iterator: what a closure calls is not inlined into the kernel.
+    for (i, raw) in planes.into_iter().enumerate() {
+        let quota = (limit as f32 * share(i) / total).ceil() as usize;
+        let plane = raw.smoothed();
+        levels.push(Level {
+            ratio: [
+                luma.width as f32 / plane.width as f32,
+                luma.height as f32 / plane.height as f32,
+            ],
+            corners: corners(&plane, quota),
+            plane,
+        });
+    }
+    levels
 }
 
 /// Weight of a level in the sharing of the corners: coarse levels get more than their area, since they are what
@@ -110,15 +109,15 @@ fn scored(plane: &Plane) -> Vec<(f32, Corner)> {
     for y in MARGIN - REACH..MARGIN + REACH {
         columns.add(plane, y);
     }
-    let mut likely = vec![0u8; w];
     for y in MARGIN..h - MARGIN {
         columns.add(plane, y + REACH);
-        mark_likely(plane, y, &mut likely);
-        for x in MARGIN..w - MARGIN {
-            if likely[x] != 0
-                && let Some(dark) = corner(plane, x, y)
-            {
-                found.push((columns.harris(x), Corner { x, y, dark }));
+        for first in (MARGIN..w - MARGIN).step_by(LANES) {
+            let (dark, bright) = tested(plane, first, y);
+            for x in first..(first + LANES).min(w - MARGIN) {
+                let dark = dark[x - first] != 0;
+                if dark || bright[x - first] != 0 {
+                    found.push((columns.harris(x), Corner { x, y, dark }));
+                }
             }
         }
         columns.remove(plane, y - REACH);
@@ -183,31 +182,58 @@ impl Columns {
     }
 }
 
-/// Marks the pixels of a row that two of the four compass points of the circle differ from, in one direction: nine
-/// in a row on the circle contain at least two of them.
+/// Pixels that are tested side by side.
+const LANES: usize = 32;
+type Lanes = [u8; LANES];
+
+/// Of the pixels from `x` on: whether 9 neighbours in a row on the circle are all brighter by more than [`CONTRAST`] (then the
+/// corner is dark), and whether 9 are all darker. 0 is no. Lanes beyond the end of the row tell nothing.
 #[inline(always)]
-fn mark_likely(plane: &Plane, y: usize, likely: &mut [u8]) {
-    const LIMIT: u8 = CONTRAST as u8;
-    let count = plane.width - 6;
-    let inner = 3..3 + count;
-    let centre = &plane.row(y)[inner.clone()];
-    let points = [
-        &plane.row(y - 3)[inner.clone()],
-        &plane.row(y + 3)[inner.clone()],
-        &plane.row(y)[..count],
-        &plane.row(y)[6..],
-    ];
-    let likely = &mut likely[inner];
-    for x in 0..count {
-        let (high, low) = (centre[x].saturating_add(LIMIT), centre[x].saturating_sub(LIMIT));
-        let mut brighter = 0u8;
-        let mut darker = 0u8;
-        for point in &points {
-            brighter += u8::from(point[x] > high);
-            darker += u8::from(point[x] < low);
-        }
-        likely[x] = u8::from(brighter >= 2) | u8::from(darker >= 2);
+fn tested(plane: &Plane, x: usize, y: usize) -> (Lanes, Lanes) {
+    let lanes = |dx: i32, dy: i32| {
+        let at = (y as i32 + dy) as usize * plane.width + (x as i32 + dx) as usize;
+        let mut lanes = [0; LANES];
+        lanes.copy_from_slice(&plane.data[at..at + LANES]);
+        lanes
+    };
+    let mut circle = [[0; LANES]; 16];
+    for (point, (dx, dy)) in circle.iter_mut().zip(CIRCLE) {
+        *point = lanes(dx, dy);
     }
+    let centre = lanes(0, 0);
+    // The darkest of each 9 in a row, and the brightest of these; and the other way round.
+    let brightest = extreme(&circle, u8::min, u8::max);
+    let darkest = extreme(&circle, u8::max, u8::min);
+    let (mut dark, mut bright) = ([0; LANES], [0; LANES]);
+    for lane in 0..LANES {
+        dark[lane] = u8::from(brightest[lane] > centre[lane].saturating_add(CONTRAST));
+        bright[lane] = u8::from(darkest[lane] < centre[lane].saturating_sub(CONTRAST));
+    }
+    (dark, bright)
+}
+
+#[inline(always)]
+fn extreme(circle: &[Lanes; 16], within: impl Fn(u8, u8) -> u8, among: impl Fn(u8, u8) -> u8) -> Lanes {
+    let joined = |runs: &[Lanes; 16], others: &[Lanes; 16], step: usize| {
+        let mut longer = [[0; LANES]; 16];
+        for start in 0..16 {
+            for lane in 0..LANES {
+                longer[start][lane] = within(runs[start][lane], others[(start + step) % 16][lane]);
+            }
+        }
+        longer
+    };
+    let two = joined(circle, circle, 1);
+    let four = joined(&two, &two, 2);
+    let eight = joined(&four, &four, 4);
+    let nine = joined(&eight, circle, 8);
+    let mut best = nine[0];
+    for run in &nine[1..] {
+        for lane in 0..LANES {
+            best[lane] = among(best[lane], run[lane]);
+        }
+    }
+    best
 }
 
 /// The corners that no neighbour among the eight outdoes.
@@ -226,34 +252,6 @@ fn peaks(scored: Vec<(f32, Corner)>, width: usize, height: usize) -> Vec<(f32, C
             })
         })
         .collect()
-}
-
-/// Whether 9 neighbours in a row on the circle are all brighter (then the corner is dark), or all darker, by
-/// [`CONTRAST`].
-#[inline(always)]
-fn corner(plane: &Plane, x: usize, y: usize) -> Option<bool> {
-    let centre = i16::from(plane.data[y * plane.width + x]);
-    let (mut bright, mut dark) = (0u32, 0u32);
-    for (k, (dx, dy)) in CIRCLE.into_iter().enumerate() {
-        let index = (y as i32 + dy) * plane.width as i32 + x as i32 + dx;
-        let d = i16::from(plane.data[index as usize]) - centre;
-        bright |= u32::from(d > CONTRAST) << k;
-        dark |= u32::from(-d > CONTRAST) << k;
-    }
-    if nine_in_a_row(bright) {
-        Some(true)
-    } else {
-        nine_in_a_row(dark).then_some(false)
-    }
-}
-
-#[inline(always)]
-fn nine_in_a_row(circle: u32) -> bool {
-    let ring = circle | circle << 16;
-    let two = ring & ring >> 1;
-    let four = two & two >> 2;
-    let eight = four & four >> 4;
-    eight & ring >> 8 != 0
 }
 
 /// Keeps corners that no stronger one stands beside, within 2 pixels; strongest first.

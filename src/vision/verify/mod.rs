@@ -93,7 +93,7 @@ impl Features {
     #[must_use]
     pub fn extract(preview: &RgbImage) -> Self {
         let luma = Plane::luma(preview);
-        let chroma = Plane::chroma(preview).map(|plane| plane.halved().halved());
+        let chroma = Plane::chroma(preview);
         let views = frame::views(&luma);
         let texture = texture(&luma);
         let mut pyramid = vec![luma];

@@ -5,7 +5,7 @@
 
 use super::affine::Affine;
 use super::plane::Plane;
-use super::tiles::{Tile, bilinear};
+use super::tiles::{Tile, sample_row};
 use crate::vision::wide::{Kernel, wide};
 
 /// How far is looked, in pixels of the plane compared.
@@ -20,6 +20,8 @@ const BETTER: f32 = 0.2;
 const STILL: f32 = 1.5;
 /// What moves together moves by the same, to so many pixels.
 const TOGETHER: f32 = 3.0;
+/// Pixels that are summed side by side.
+const LANES: usize = 16;
 /// Tiles that are looked for, at most.
 const LOOKED_FOR: usize = 24;
 
@@ -71,43 +73,37 @@ impl Kernel for Search<'_> {
     fn call(self) -> Option<[f32; 2]> {
         let [left, right, top, bottom] = self.tile.bounds.map(|edge| edge as usize);
         let (width, height) = (right - left, bottom - top);
-        let (wide, high) = (width + 2 * REACH, height + 2 * REACH);
-        let mut field = vec![0.0f32; wide * high];
-        let (limit_x, limit_y) = ((self.source.width - 1) as f32, (self.source.height - 1) as f32);
-        for y in 0..high {
-            for x in 0..wide {
-                let at = [
-                    (left + x) as f64 - REACH as f64 + 0.5,
-                    (top + y) as f64 - REACH as f64 + 0.5,
-                ];
-                let [sx, sy] = self.map.apply(at).map(|v| v as f32 - 0.5);
-                field[y * wide + x] =
-                    bilinear(self.source, sx.clamp(0.0, limit_x), sy.clamp(0.0, limit_y)) - 128.0;
+        let field = Field::around(&self, [left, top], [width, height]);
+        let stride = width.next_multiple_of(LANES);
+        let mut pixels = vec![0.0f32; stride * height];
+        for (y, row) in pixels.chunks_exact_mut(stride).enumerate() {
+            for (out, &v) in row.iter_mut().zip(&self.target.row(top + y)[left..right]) {
+                *out = f32::from(v) - self.tile.mean_target;
             }
         }
-        let pixels: Vec<f32> = (top..bottom)
-            .flat_map(|y| self.target.row(y)[left..right].iter().map(|&v| f32::from(v)))
-            .collect();
-        let n = pixels.len() as f32;
-        let mean = pixels.iter().sum::<f32>() / n;
-        let pixels: Vec<f32> = pixels.iter().map(|p| p - mean).collect();
+        let n = (width * height) as f32;
         let norm = pixels.iter().map(|p| p * p).sum::<f32>();
         let correlation = |dx: usize, dy: usize| {
-            let (mut s, mut ss, mut ts) = (0.0f32, 0.0f32, 0.0f32);
-            for (y, row) in pixels.chunks_exact(width).enumerate() {
-                let start = (y + dy) * wide + dx;
-                for (t, v) in row.iter().zip(&field[start..start + width]) {
-                    s += v;
-                    ss += v * v;
-                    ts += t * v;
+            let variance = field.variance([dx, dy], [width, height]);
+            if variance < n {
+                return 0.0;
+            }
+            // The pixels are around 0: the mean of the field drops out.
+            let mut lanes = [0.0f32; LANES];
+            for (y, row) in pixels.chunks_exact(stride).enumerate() {
+                let there = &field.samples[(y + dy) * field.stride + dx..][..stride];
+                for (t, v) in row
+                    .as_chunks::<LANES>()
+                    .0
+                    .iter()
+                    .zip(there.as_chunks::<LANES>().0)
+                {
+                    for ((lane, t), v) in lanes.iter_mut().zip(t).zip(v) {
+                        *lane += t * v;
+                    }
                 }
             }
-            let variance = ss - s * s / n;
-            if variance < n {
-                0.0
-            } else {
-                ts / (variance * norm).sqrt()
-            }
+            lanes.iter().sum::<f32>() / (variance * norm).sqrt()
         };
         let here = correlation(REACH, REACH);
         let mut best = (here, [REACH; 2]);
@@ -131,5 +127,59 @@ impl Kernel for Search<'_> {
         let step = best.1.map(|at| at as f32 - REACH as f32);
         let is_found = best.0 >= FOUND && best.0 >= here + BETTER && step[0].hypot(step[1]) >= STILL;
         is_found.then_some(step)
+    }
+}
+
+/// The warped source around one tile.
+struct Field {
+    /// Rows are `stride` apart, and that leaves room for whole lanes.
+    samples: Vec<f32>,
+    stride: usize,
+    /// Sums of the samples and of their squares over all that lies above and to the left.
+    sums: Vec<[f64; 2]>,
+    wide: usize,
+}
+
+impl Field {
+    #[inline(always)]
+    fn around(search: &Search<'_>, [left, top]: [usize; 2], [width, height]: [usize; 2]) -> Self {
+        let (wide, high) = (width + 2 * REACH, height + 2 * REACH);
+        let stride = wide + LANES;
+        let mut samples = vec![0.0f32; stride * high];
+        let first = [left, top].map(|at| at as f64 - REACH as f64 + 0.5);
+        for (y, row) in samples.chunks_exact_mut(stride).enumerate() {
+            let start = [first[0], first[1] + y as f64];
+            sample_row(search.source, search.map, start, false, &mut row[..wide]);
+        }
+        let mut sums = vec![[0.0; 2]; (wide + 1) * (high + 1)];
+        for (y, row) in samples.chunks_exact(stride).enumerate() {
+            let mut line = [0.0; 2];
+            for (x, &v) in row[..wide].iter().enumerate() {
+                let v = f64::from(v);
+                line = [line[0] + v, line[1] + v * v];
+                let above = sums[y * (wide + 1) + x + 1];
+                sums[(y + 1) * (wide + 1) + x + 1] = [above[0] + line[0], above[1] + line[1]];
+            }
+        }
+        Self {
+            samples,
+            stride,
+            sums,
+            wide,
+        }
+    }
+
+    /// Variance times the number of pixels of the rectangle from `at` on.
+    #[inline(always)]
+    fn variance(&self, [x, y]: [usize; 2], [width, height]: [usize; 2]) -> f32 {
+        let at = |x: usize, y: usize| self.sums[y * (self.wide + 1) + x];
+        let corners = [
+            at(x, y),
+            at(x + width, y),
+            at(x, y + height),
+            at(x + width, y + height),
+        ];
+        let [sum, squares] = [0, 1].map(|k| corners[3][k] - corners[1][k] - corners[2][k] + corners[0][k]);
+        (squares - sum * sum / (width * height) as f64) as f32
     }
 }

@@ -154,26 +154,11 @@ impl Scratch {
         self.stride = (right - left).next_multiple_of(LANES) + 2;
         self.samples.clear();
         self.samples.resize(self.stride * high, 0.0);
-        let [a, _, _, d, ..] = map.0.map(|v| v as f32);
-        let (limit_x, limit_y) = ((source.width - 1) as f32, (source.height - 1) as f32);
         // How far a sample may lie from the corners: half a pixel of the target, twice, and one of the source.
-        let reach = 2.0 + map.stretch().0;
-        let is_inner = within(-reach);
+        let is_inner = within(-(2.0 + map.stretch().0));
         for (y, row) in self.samples.chunks_exact_mut(self.stride).enumerate() {
-            let start = map.apply([left as f64 - 0.5, top as f64 - 0.5 + y as f64]);
-            let (start_x, start_y) = (start[0] as f32 - 0.5, start[1] as f32 - 0.5);
-            let row = &mut row[..wide];
-            if is_inner {
-                for (x, out) in row.iter_mut().enumerate() {
-                    *out = inner(source, start_x + a * x as f32, start_y + d * x as f32) - 128.0;
-                }
-            } else {
-                for (x, out) in row.iter_mut().enumerate() {
-                    let sx = (start_x + a * x as f32).clamp(0.0, limit_x);
-                    let sy = (start_y + d * x as f32).clamp(0.0, limit_y);
-                    *out = bilinear(source, sx, sy) - 128.0;
-                }
-            }
+            let start = [left as f64 - 0.5, top as f64 - 0.5 + y as f64];
+            sample_row(source, map, start, is_inner, &mut row[..wide]);
         }
         true
     }
@@ -225,39 +210,63 @@ fn around(data: &[f32], at: usize, stride: usize) -> [[f32; LANES]; 5] {
     lanes
 }
 
-/// Bilinear value at a place that is a pixel or more within the plane.
+/// Samples `source` along a row of the target that starts at `start`, in continuous coordinates of pixel centres; brightness
+/// around 0. `is_inner` promises that all lie a pixel or more within the source; others are brought to its border.
 #[inline(always)]
-fn inner(plane: &Plane, x: f32, y: f32) -> f32 {
-    let (x0, y0) = (x as u32 as usize, y as u32 as usize);
-    let (fx, fy) = (x - x0 as f32, y - y0 as f32);
-    let i = y0 * plane.width + x0;
-    let (top, bottom) = (
-        &plane.data[i..i + 2],
-        &plane.data[i + plane.width..i + plane.width + 2],
-    );
-    blend([top[0], top[1], bottom[0], bottom[1]], fx, fy)
+pub(super) fn sample_row(source: &Plane, map: &Affine, start: [f64; 2], is_inner: bool, row: &mut [f32]) {
+    let [a, _, _, d, ..] = map.0.map(|v| v as f32);
+    let [x0, y0] = map.apply(start).map(|v| v as f32 - 0.5);
+    if is_inner {
+        let mut first = 0.0;
+        for lanes in row.chunks_mut(LANES) {
+            let at: [f32; LANES] = std::array::from_fn(|lane| first + lane as f32);
+            let samples = inner(source, at.map(|x| x0 + a * x), at.map(|x| y0 + d * x));
+            lanes.copy_from_slice(&samples[..lanes.len()]);
+            first += LANES as f32;
+        }
+        return;
+    }
+    let (limit_x, limit_y) = ((source.width - 1) as f32, (source.height - 1) as f32);
+    for (x, out) in row.iter_mut().enumerate() {
+        let sx = (x0 + a * x as f32).clamp(0.0, limit_x);
+        let sy = (y0 + d * x as f32).clamp(0.0, limit_y);
+        *out = bilinear(source, sx, sy) - 128.0;
+    }
+}
+
+/// Bilinear values, around 0, at places that are a pixel or more within the plane, or follow upon such in the direction of
+/// the row: what lies outside is read somewhere in the plane, and not used.
+#[inline(always)]
+fn inner(plane: &Plane, x: [f32; LANES], y: [f32; LANES]) -> [f32; LANES] {
+    let (column, row) = (x.map(|x| x as i32), y.map(|y| y as i32));
+    let (width, last) = (plane.width as i32, (plane.data.len() - plane.width - 2) as i32);
+    let (mut top, mut bottom) = ([0u16; LANES], [0u16; LANES]);
+    for lane in 0..LANES {
+        let at = (row[lane] * width + column[lane]).clamp(0, last) as usize;
+        let below = at + plane.width;
+        top[lane] = u16::from_le_bytes([plane.data[at], plane.data[at + 1]]);
+        bottom[lane] = u16::from_le_bytes([plane.data[below], plane.data[below + 1]]);
+    }
+    let mut samples = [0.0; LANES];
+    for lane in 0..LANES {
+        let (fx, fy) = (x[lane] - column[lane] as f32, y[lane] - row[lane] as f32);
+        let [a, c] = [top[lane], bottom[lane]].map(|two| f32::from(two & 0xff));
+        let [b, d] = [top[lane], bottom[lane]].map(|two| f32::from(two >> 8));
+        let (top, bottom) = (a + (b - a) * fx, c + (d - c) * fx);
+        samples[lane] = top + (bottom - top) * fy - 128.0;
+    }
+    samples
 }
 
 #[inline(always)]
-pub(super) fn bilinear(plane: &Plane, x: f32, y: f32) -> f32 {
+fn bilinear(plane: &Plane, x: f32, y: f32) -> f32 {
     let (x0, y0) = (x as usize, y as usize);
     let (fx, fy) = (x - x0 as f32, y - y0 as f32);
     let right = usize::from(x0 + 1 < plane.width);
     let down = if y0 + 1 < plane.height { plane.width } else { 0 };
     let i = y0 * plane.width + x0;
-    let data = &plane.data;
-    blend(
-        [data[i], data[i + right], data[i + down], data[i + down + right]],
-        fx,
-        fy,
-    )
-}
-
-#[inline(always)]
-fn blend(values: [u8; 4], fx: f32, fy: f32) -> f32 {
-    let [a, b, c, d] = values.map(f32::from);
-    let top = a + (b - a) * fx;
-    let bottom = c + (d - c) * fx;
+    let [a, b, c, d] = [i, i + right, i + down, i + down + right].map(|i| f32::from(plane.data[i]));
+    let (top, bottom) = (a + (b - a) * fx, c + (d - c) * fx);
     top + (bottom - top) * fy
 }
 
