@@ -7,10 +7,14 @@ use super::{Alignment, Features, Verification, band, frame, pairing};
 use crate::types::{Region, Transform};
 use crate::vision::polygon::clip;
 
-/// Agreement from which no coarser plane is asked.
+/// Agreement from which no coarser plane is asked, and no other hypothesis.
 const SETTLED: f64 = 0.8;
 /// What a coarser plane has to agree more, to be believed instead of a finer one.
 const CLEARLY_MORE: f64 = 0.25;
+/// Agreement from which the mirrored image is not tried.
+const MOSTLY: f64 = 0.5;
+/// Maps that differ by no more at the corners settle at the same place, pixels of A.
+const NEAR: f64 = 3.0;
 /// Correlation from which a tile agrees.
 const AGREES: f32 = 0.8;
 /// What recompression may leave between two tiles that agree, grey levels.
@@ -25,34 +29,46 @@ pub(super) const TONE: f32 = 24.0;
 /// Compares two images; the transform found leads from `a` to `b`. About 1 to 5 ms.
 #[must_use]
 pub fn verify(a: &Features, b: &Features) -> Verification {
-    let mut best: Option<Candidate> = None;
-    let mut consider = |candidate: Option<Candidate>| {
-        if let Some(new) = candidate
-            && best.as_ref().is_none_or(|old| new.worth() > old.worth())
-        {
-            best = Some(new);
-        }
-        best.as_ref().is_some_and(Candidate::is_plain)
-    };
-    let mut done = false;
-    for (_, map) in frame::hypotheses(&a.views, &b.views, 2) {
-        done = done || consider(Candidate::settle(a, b, map, 0));
-    }
-    for mirrored in [false, true] {
-        if done {
-            break;
-        }
-        let pairs = pairing::pair(a.keypoints(), b.keypoints(), mirrored);
-        if let Some(found) = pairing::hypothesis(&pairs, mirrored) {
-            done = consider(Candidate::settle(a, b, found.map, found.inliers));
-        }
-    }
+    let best = best(a, b);
     let (texture_a, texture_b) = (a.texture(), b.texture());
     Verification {
         alignment: best.map(|candidate| candidate.alignment(a, b)),
         text_like: texture_a.is_text_like() || texture_b.is_text_like(),
         featureless: texture_a.is_featureless() || texture_b.is_featureless(),
         side: a.width.max(a.height).min(b.width.max(b.height)),
+    }
+}
+
+/// The warp that explains most, by whole frames first, and by keypoints where these leave much unexplained.
+fn best(a: &Features, b: &Features) -> Option<Candidate> {
+    let mut best: Option<Candidate> = None;
+    for (_, map) in frame::hypotheses(&a.views, &b.views, 2) {
+        best = better(best, Candidate::settle(a, b, map, 0));
+        if best.as_ref().is_some_and(|best| best.explains(SETTLED)) {
+            return best;
+        }
+    }
+    for mirrored in [false, true] {
+        let pairs = pairing::pair(a.keypoints(), b.keypoints(), mirrored);
+        if let Some(found) = pairing::hypothesis(&pairs, mirrored) {
+            match &mut best {
+                // It would settle where the frames have.
+                Some(best) if best.is_near(&found.map, a) => best.inliers = best.inliers.max(found.inliers),
+                _ => best = better(best, Candidate::settle(a, b, found.map, found.inliers)),
+            }
+        }
+        if best.as_ref().is_some_and(|best| best.explains(MOSTLY)) {
+            break;
+        }
+    }
+    best
+}
+
+/// Whichever explains more; of equal ones the first.
+fn better(old: Option<Candidate>, new: Option<Candidate>) -> Option<Candidate> {
+    match (old, new) {
+        (Some(old), Some(new)) => Some(if new.worth() > old.worth() { new } else { old }),
+        (old, new) => old.or(new),
     }
 }
 
@@ -178,9 +194,20 @@ impl Candidate {
         self.agreeing as f64 * self.agreement() * self.unit
     }
 
-    /// Whether no other hypothesis can be better: the whole frame agrees.
-    fn is_plain(&self) -> bool {
-        self.agreeing >= 24 && self.disagreeing * 50 <= self.agreeing
+    /// Whether this share of what there is to say agrees, and that is not little: no other hypothesis is much better then.
+    fn explains(&self, share: f64) -> bool {
+        self.agreeing >= 24 && self.agreement() >= share
+    }
+
+    /// Whether `map` carries the corners of A to about the same places.
+    fn is_near(&self, map: &Affine, a: &Features) -> bool {
+        let (width, height) = (f64::from(a.width), f64::from(a.height));
+        [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]]
+            .into_iter()
+            .all(|corner| {
+                let ([x, y], [u, v]) = (self.map.apply(corner), map.apply(corner));
+                (x - u).hypot(y - v) <= NEAR * map.scale()
+            })
     }
 
     fn alignment(self, a: &Features, b: &Features) -> Alignment {

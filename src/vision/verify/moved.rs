@@ -144,12 +144,12 @@ impl Field {
     #[inline(always)]
     fn around(search: &Search<'_>, [left, top]: [usize; 2], [width, height]: [usize; 2]) -> Self {
         let (wide, high) = (width + 2 * REACH, height + 2 * REACH);
-        let stride = wide + LANES;
+        let stride = wide.next_multiple_of(LANES) + LANES;
         let mut samples = vec![0.0f32; stride * high];
         let first = [left, top].map(|at| at as f64 - REACH as f64 + 0.5);
         for (y, row) in samples.chunks_exact_mut(stride).enumerate() {
             let start = [first[0], first[1] + y as f64];
-            sample_row(search.source, search.map, start, false, &mut row[..wide]);
+            sample_row(search.source, search.map, start, row);
         }
         let mut sums = vec![[0.0; 2]; (wide + 1) * (high + 1)];
         for (y, row) in samples.chunks_exact(stride).enumerate() {

@@ -9,6 +9,8 @@ use super::tiles::{Grid, Tile, measure};
 
 /// Side of a tile in pixels of the plane compared.
 const TILE: usize = 16;
+/// A round that moves no corner by more is the last, pixels of the plane compared.
+const STILL: f64 = 0.05;
 /// Textured tiles that make a verdict; with fewer, larger tiles are tried.
 pub(super) const ENOUGH: usize = 12;
 /// Tiles of less spread than this in both images prove nothing, grey levels.
@@ -85,7 +87,16 @@ impl<'a> Planes<'a> {
             let Some(better) = refine(&local, &tiles, size, freedom) else {
                 break;
             };
+            let has_settled = [[0.0, 0.0], [size[0] as f64, 0.0], [0.0, size[1] as f64]]
+                .into_iter()
+                .all(|corner| {
+                    let ([x, y], [u, v]) = (local.apply(corner), better.apply(corner));
+                    (x - u).hypot(y - v) <= STILL
+                });
             map = self.between_back(&better);
+            if has_settled {
+                break;
+            }
         }
         Some(map)
     }

@@ -1,5 +1,7 @@
 //! Tile by tile comparison of one image with another warped onto it.
 
+use std::ops::{Add, Mul, Sub};
+
 use super::affine::Affine;
 use super::plane::Plane;
 use crate::vision::wide::{Kernel, wide};
@@ -121,7 +123,9 @@ impl Kernel for Measure<'_> {
     }
 }
 
-/// Pixels that are summed side by side.
+/// Pixels of the source that a tile may reach beyond its border.
+const SLACK: f64 = 0.75;
+/// Pixels that are sampled and summed side by side.
 const LANES: usize = 8;
 
 /// The warped source under one tile and the target there, both around 0 and with a margin of one pixel. Rows are
@@ -142,23 +146,20 @@ impl Scratch {
             [sx, sy]
         });
         let (width, height) = (source.width as f64, source.height as f64);
-        let within = |slack: f64| {
-            corners
-                .iter()
-                .all(|&[sx, sy]| sx >= -slack && sy >= -slack && sx <= width + slack && sy <= height + slack)
-        };
-        if !within(0.75) {
+        let is_within = corners
+            .iter()
+            .all(|&[sx, sy]| sx >= -SLACK && sy >= -SLACK && sx <= width + SLACK && sy <= height + SLACK);
+        if !is_within || source.width < 2 || source.height < 2 {
             return false;
         }
         let (wide, high) = (right - left + 2, bottom - top + 2);
-        self.stride = (right - left).next_multiple_of(LANES) + 2;
+        // The last lanes may begin anywhere in a row, and have a neighbour to the right.
+        self.stride = wide.next_multiple_of(LANES) + LANES;
         self.samples.clear();
         self.samples.resize(self.stride * high, 0.0);
-        // How far a sample may lie from the corners: half a pixel of the target, twice, and one of the source.
-        let is_inner = within(-(2.0 + map.stretch().0));
         for (y, row) in self.samples.chunks_exact_mut(self.stride).enumerate() {
             let start = [left as f64 - 0.5, top as f64 - 0.5 + y as f64];
-            sample_row(source, map, start, is_inner, &mut row[..wide]);
+            sample_row(source, map, start, &mut row[..wide.next_multiple_of(LANES)]);
         }
         true
     }
@@ -181,15 +182,17 @@ impl Scratch {
 
     #[inline(always)]
     fn compare(&self, [left, right, top, bottom]: [usize; 4]) -> Tile {
-        let mut sums = Sums::default();
+        let mut sums = Sums::<Lanes>::default();
         let (count, stride) = (right - left, self.stride);
         for y in 1..=bottom - top {
             for x in (0..count).step_by(LANES) {
                 let at = y * stride + 1 + x;
+                let mut keep = Lanes::default();
+                keep.0[..(count - x).min(LANES)].fill(1.0);
                 sums.add(
-                    around(&self.pixels, at, stride),
-                    around(&self.samples, at, stride),
-                    (count - x).min(LANES),
+                    Around::at(&self.pixels, at, stride),
+                    Around::at(&self.samples, at, stride),
+                    keep,
                 );
             }
         }
@@ -197,52 +200,31 @@ impl Scratch {
     }
 }
 
-/// The lanes from `at` on, with those to the left, to the right, above and below.
+/// Samples `source` by bilinear interpolation along a row of the target that starts at `start`, a continuous coordinate;
+/// brightness around 0. Whole lanes are filled. Places outside the source are brought to its border.
 #[inline(always)]
-fn around(data: &[f32], at: usize, stride: usize) -> [[f32; LANES]; 5] {
-    let mut lanes = [[0.0; LANES]; 5];
-    for (lanes, from) in lanes
-        .iter_mut()
-        .zip([at, at - 1, at + 1, at - stride, at + stride])
-    {
-        lanes.copy_from_slice(&data[from..from + LANES]);
-    }
-    lanes
-}
-
-/// Samples `source` along a row of the target that starts at `start`, in continuous coordinates of pixel centres; brightness
-/// around 0. `is_inner` promises that all lie a pixel or more within the source; others are brought to its border.
-#[inline(always)]
-pub(super) fn sample_row(source: &Plane, map: &Affine, start: [f64; 2], is_inner: bool, row: &mut [f32]) {
+pub(super) fn sample_row(source: &Plane, map: &Affine, start: [f64; 2], row: &mut [f32]) {
     let [a, _, _, d, ..] = map.0.map(|v| v as f32);
     let [x0, y0] = map.apply(start).map(|v| v as f32 - 0.5);
-    if is_inner {
-        let mut first = 0.0;
-        for lanes in row.chunks_mut(LANES) {
-            let at: [f32; LANES] = std::array::from_fn(|lane| first + lane as f32);
-            let samples = inner(source, at.map(|x| x0 + a * x), at.map(|x| y0 + d * x));
-            lanes.copy_from_slice(&samples[..lanes.len()]);
-            first += LANES as f32;
-        }
-        return;
-    }
-    let (limit_x, limit_y) = ((source.width - 1) as f32, (source.height - 1) as f32);
-    for (x, out) in row.iter_mut().enumerate() {
-        let sx = (x0 + a * x as f32).clamp(0.0, limit_x);
-        let sy = (y0 + d * x as f32).clamp(0.0, limit_y);
-        *out = bilinear(source, sx, sy) - 128.0;
+    let mut first = 0.0;
+    for lanes in row.as_chunks_mut::<LANES>().0 {
+        let at: [f32; LANES] = std::array::from_fn(|lane| first + lane as f32);
+        *lanes = sampled(source, at.map(|x| x0 + a * x), at.map(|x| y0 + d * x));
+        first += LANES as f32;
     }
 }
 
-/// Bilinear values, around 0, at places that are a pixel or more within the plane, or follow upon such in the direction of
-/// the row: what lies outside is read somewhere in the plane, and not used.
 #[inline(always)]
-fn inner(plane: &Plane, x: [f32; LANES], y: [f32; LANES]) -> [f32; LANES] {
-    let (column, row) = (x.map(|x| x as i32), y.map(|y| y as i32));
-    let (width, last) = (plane.width as i32, (plane.data.len() - plane.width - 2) as i32);
+fn sampled(plane: &Plane, x: [f32; LANES], y: [f32; LANES]) -> [f32; LANES] {
+    let (width, height) = (plane.width as i32, plane.height as i32);
+    let [x, y] =
+        [(x, width), (y, height)].map(|(places, side)| places.map(|v| v.clamp(0.0, (side - 1) as f32)));
+    // At the far border the last pixel is the second of a pair.
+    let [column, row] =
+        [(x, width), (y, height)].map(|(places, side)| places.map(|v| (v as i32).min(side - 2)));
     let (mut top, mut bottom) = ([0u16; LANES], [0u16; LANES]);
     for lane in 0..LANES {
-        let at = (row[lane] * width + column[lane]).clamp(0, last) as usize;
+        let at = (row[lane] * width + column[lane]) as usize;
         let below = at + plane.width;
         top[lane] = u16::from_le_bytes([plane.data[at], plane.data[at + 1]]);
         bottom[lane] = u16::from_le_bytes([plane.data[below], plane.data[below + 1]]);
@@ -258,122 +240,156 @@ fn inner(plane: &Plane, x: [f32; LANES], y: [f32; LANES]) -> [f32; LANES] {
     samples
 }
 
-#[inline(always)]
-fn bilinear(plane: &Plane, x: f32, y: f32) -> f32 {
-    let (x0, y0) = (x as usize, y as usize);
-    let (fx, fy) = (x - x0 as f32, y - y0 as f32);
-    let right = usize::from(x0 + 1 < plane.width);
-    let down = if y0 + 1 < plane.height { plane.width } else { 0 };
-    let i = y0 * plane.width + x0;
-    let [a, b, c, d] = [i, i + right, i + down, i + down + right].map(|i| f32::from(plane.data[i]));
-    let (top, bottom) = (a + (b - a) * fx, c + (d - c) * fx);
-    top + (bottom - top) * fy
-}
+/// Values of neighbouring pixels, side by side.
+#[derive(Clone, Copy, Default)]
+struct Lanes([f32; LANES]);
 
-/// Sums over one tile, in lanes, of products of target `t`, source `s`, gradients `gx`, `gy`, fine detail `ft`,
-/// `fs`; in the order of [`Total`].
-#[derive(Default)]
-struct Sums([[f32; LANES]; 17]);
-
-/// The sums of [`Sums`], by name.
-struct Total {
-    t: f32,
-    s: f32,
-    tt: f32,
-    ss: f32,
-    ts: f32,
-    gx: f32,
-    gy: f32,
-    gxx: f32,
-    gxy: f32,
-    gyy: f32,
-    gxt: f32,
-    gyt: f32,
-    gxs: f32,
-    gys: f32,
-    ftt: f32,
-    fss: f32,
-    fts: f32,
-}
-
-impl Sums {
-    /// Adds the first `count` lanes; both sides as pixel, left, right, upper and lower neighbour.
+impl Lanes {
     #[inline(always)]
-    fn add(&mut self, target: [[f32; LANES]; 5], source: [[f32; LANES]; 5], count: usize) {
-        for lane in 0..LANES {
-            let [t, t_left, t_right, t_up, t_down] = target.map(|v| v[lane]);
-            let [s, s_left, s_right, s_up, s_down] = source.map(|v| v[lane]);
-            // The mean of both gradients converges faster than either.
-            let gx = (t_right - t_left + s_right - s_left) * 0.25;
-            let gy = (t_down - t_up + s_down - s_up) * 0.25;
-            let ft = t - (t_left + t_right + t_up + t_down) * 0.25;
-            let fs = s - (s_left + s_right + s_up + s_down) * 0.25;
-            let keep = if lane < count { 1.0 } else { 0.0 };
-            let [t, s, gx, gy, ft, fs] = [t, s, gx, gy, ft, fs].map(|v| v * keep);
-            let products = [
-                t,
-                s,
-                t * t,
-                s * s,
-                t * s,
-                gx,
-                gy,
-                gx * gx,
-                gx * gy,
-                gy * gy,
-                gx * t,
-                gy * t,
-                gx * s,
-                gy * s,
-                ft * ft,
-                fs * fs,
-                ft * fs,
-            ];
-            for (sum, product) in self.0.iter_mut().zip(products) {
-                sum[lane] += product;
-            }
-        }
+    fn of(data: &[f32], from: usize) -> Self {
+        let mut lanes = [0.0; LANES];
+        lanes.copy_from_slice(&data[from..from + LANES]);
+        Self(lanes)
     }
 
     #[inline(always)]
-    fn total(&self) -> Total {
-        let [
-            t,
-            s,
-            tt,
-            ss,
-            ts,
-            gx,
-            gy,
-            gxx,
-            gxy,
-            gyy,
-            gxt,
-            gyt,
-            gxs,
-            gys,
-            ftt,
-            fss,
-            fts,
-        ] = self.0.map(|lanes| lanes.iter().sum());
-        Total {
-            t,
-            s,
-            tt,
-            ss,
-            ts,
-            gx,
-            gy,
-            gxx,
-            gxy,
-            gyy,
-            gxt,
-            gyt,
-            gxs,
-            gys,
-            ftt,
-            fss,
-            fts,
+    fn joined(self, other: Self, operation: impl Fn(f32, f32) -> f32) -> Self {
+        let mut lanes = self.0;
+        for (lane, other) in lanes.iter_mut().zip(other.0) {
+            *lane = operation(*lane, other);
+        }
+        Self(lanes)
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        self.0.iter().sum()
+    }
+}
+
+impl Add for Lanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.joined(other, |a, b| a + b)
+    }
+}
+
+impl Sub for Lanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self.joined(other, |a, b| a - b)
+    }
+}
+
+impl Mul for Lanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self.joined(other, |a, b| a * b)
+    }
+}
+
+/// Sums over one tile of products of target `t`, source `s`, gradients `gx`, `gy`, fine detail `ft`, `fs`.
+#[derive(Default)]
+struct Sums<T> {
+    t: T,
+    s: T,
+    tt: T,
+    ss: T,
+    ts: T,
+    gx: T,
+    gy: T,
+    gxx: T,
+    gxy: T,
+    gyy: T,
+    gxt: T,
+    gyt: T,
+    gxs: T,
+    gys: T,
+    ftt: T,
+    fss: T,
+    fts: T,
+}
+
+/// Pixels of one row of a tile with what is around them.
+#[derive(Clone, Copy)]
+struct Around {
+    here: Lanes,
+    left: Lanes,
+    right: Lanes,
+    up: Lanes,
+    down: Lanes,
+}
+
+impl Around {
+    #[inline(always)]
+    fn at(data: &[f32], at: usize, stride: usize) -> Self {
+        Self {
+            here: Lanes::of(data, at),
+            left: Lanes::of(data, at - 1),
+            right: Lanes::of(data, at + 1),
+            up: Lanes::of(data, at - stride),
+            down: Lanes::of(data, at + stride),
+        }
+    }
+}
+
+impl Sums<Lanes> {
+    /// Adds the lanes of both sides; `keep` is 1 where a lane counts, and 0 elsewhere.
+    #[inline(always)]
+    fn add(&mut self, target: Around, source: Around, keep: Lanes) {
+        let quarter = Lanes([0.25; LANES]);
+        // The mean of both gradients converges faster than either.
+        let gx = ((target.right - target.left) + (source.right - source.left)) * quarter * keep;
+        let gy = ((target.down - target.up) + (source.down - source.up)) * quarter * keep;
+        let detail =
+            |side: Around| (side.here - (side.left + side.right + side.up + side.down) * quarter) * keep;
+        let (ft, fs) = (detail(target), detail(source));
+        let (t, s) = (target.here * keep, source.here * keep);
+        self.t = self.t + t;
+        self.s = self.s + s;
+        self.tt = self.tt + t * t;
+        self.ss = self.ss + s * s;
+        self.ts = self.ts + t * s;
+        self.gx = self.gx + gx;
+        self.gy = self.gy + gy;
+        self.gxx = self.gxx + gx * gx;
+        self.gxy = self.gxy + gx * gy;
+        self.gyy = self.gyy + gy * gy;
+        self.gxt = self.gxt + gx * t;
+        self.gyt = self.gyt + gy * t;
+        self.gxs = self.gxs + gx * s;
+        self.gys = self.gys + gy * s;
+        self.ftt = self.ftt + ft * ft;
+        self.fss = self.fss + fs * fs;
+        self.fts = self.fts + ft * fs;
+    }
+
+    #[inline(always)]
+    fn total(&self) -> Sums<f32> {
+        Sums {
+            t: self.t.sum(),
+            s: self.s.sum(),
+            tt: self.tt.sum(),
+            ss: self.ss.sum(),
+            ts: self.ts.sum(),
+            gx: self.gx.sum(),
+            gy: self.gy.sum(),
+            gxx: self.gxx.sum(),
+            gxy: self.gxy.sum(),
+            gyy: self.gyy.sum(),
+            gxt: self.gxt.sum(),
+            gyt: self.gyt.sum(),
+            gxs: self.gxs.sum(),
+            gys: self.gys.sum(),
+            ftt: self.ftt.sum(),
+            fss: self.fss.sum(),
+            fts: self.fts.sum(),
         }
     }
 
