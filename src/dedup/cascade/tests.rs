@@ -244,6 +244,41 @@ fn another_moment_of_one_camera_is_a_burst_unless_one_warp_explains_it() {
 }
 
 #[test]
+fn one_tile_that_moved_tells_a_second_exposure_and_no_copy() {
+    let (a, b) = (print(1), print(2));
+    let shot = Alignment {
+        agreeing: 180,
+        disagreeing: 80,
+        contradicting: 70,
+        fine_correlation: 0.65,
+        displacement: 0.22,
+        moved: 1,
+        looked_for: 20,
+        ..perfect()
+    };
+    let burst = judge(&a, &b, &verification(shot.clone())).expect("alike");
+    assert_eq!(burst.class, MatchClass::Similar);
+    assert_eq!(burst.evidence.held_back, Some(Gate::Burst));
+    let pasted_over = Alignment {
+        fine_correlation: 0.93,
+        displacement: 0.06,
+        ..shot.clone()
+    };
+    let resampled_twice = Alignment {
+        moved: 0,
+        ..shot.clone()
+    };
+    let noisy = Alignment {
+        contradicting: 20,
+        ..shot
+    };
+    for copy in [pasted_over, resampled_twice, noisy] {
+        let found = judge(&a, &b, &verification(copy)).expect("a copy");
+        assert_eq!(found.class, MatchClass::Edited);
+    }
+}
+
+#[test]
 fn descriptors_alone_never_say_more_than_similar() {
     let cascade = Cascade::default();
     let (a, b) = (print(1), print(1));

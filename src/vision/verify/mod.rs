@@ -42,6 +42,13 @@ pub const CLOSE_UP_SIDE: u32 = 1600;
 /// Planes stop halving below this side.
 const SMALLEST_SIDE: usize = 16;
 
+/// Share of the tiles that show something else, from which one that moved is not alone.
+const CONTRADICTION: f32 = 0.15;
+/// Correlation of fine detail below which the noise is another's.
+const OWN_NOISE: f32 = 0.8;
+/// Displacement left beyond which a warp holds loosely, pixels.
+const LOOSE: f32 = 0.15;
+
 /// What verification keeps of one image: keypoints and a pyramid of its preview, about 200 kB.
 #[derive(Debug, Clone)]
 pub struct Features {
@@ -271,10 +278,19 @@ pub struct Alignment {
 }
 
 impl Alignment {
-    /// Whether something moved between the two: not one tile by chance, and no small part of what differs.
+    /// Whether something moved between the two: not one tile by chance, and no small part of what differs. Where what agrees
+    /// has the marks of a second exposure, one tile is enough if a good part of the rest shows something else.
     #[must_use]
     pub fn is_another_moment(&self) -> bool {
-        self.moved >= 3 && self.moved * 6 >= self.looked_for
+        let moved = self.moved >= 3 && self.moved * 6 >= self.looked_for;
+        let tiles = (self.agreeing + self.disagreeing) as f32;
+        let other = self.contradicting as f32 >= CONTRADICTION * tiles || self.moved * 3 >= self.looked_for;
+        moved || (self.moved >= 1 && other && self.is_second_exposure())
+    }
+
+    /// Noise of its own, and no warp to a tenth of a pixel: a second exposure, or a copy that was resampled more than once.
+    fn is_second_exposure(&self) -> bool {
+        self.fine_correlation < OWN_NOISE && self.displacement > LOOSE
     }
 
     /// Share of the tiles with something to say that agree, 0 to 1.
