@@ -66,12 +66,10 @@ fn opacity(file: &AvifData, limits: &DecodeLimits) -> Result<Option<Planes>, Vis
 /// A colour that was multiplied by its opacity, without it.
 fn divided(colour: u8, alpha: u8) -> u8 {
     let (colour, alpha) = (u32::from(colour), u32::from(alpha));
-    #[expect(clippy::cast_possible_truncation, reason = "at most 255")]
-    let colour = (colour * 255 + alpha / 2)
+    (colour * 255 + alpha / 2)
         .checked_div(alpha)
         .unwrap_or(0)
-        .min(255) as u8;
-    colour
+        .min(255) as u8
 }
 
 /// A decoded frame in 8 bits a sample: luma, and two of chroma unless it is grey.
@@ -91,7 +89,7 @@ impl Planes {
         settings.set_n_threads(1);
         settings.set_max_frame_delay(1);
         settings.set_frame_size_limit(u32::try_from(limits.max_pixels).unwrap_or(u32::MAX));
-        let mut decoder = Decoder::with_settings(&settings).map_err(|error| damaged(error))?;
+        let mut decoder = Decoder::with_settings(&settings).map_err(damaged)?;
         match decoder.send_data(item.to_vec(), None, None, None) {
             Err(error) if !error.is_again() => return Err(damaged(error)),
             _ => (),
@@ -127,7 +125,6 @@ impl Planes {
             if frame.bit_depth() == 8 {
                 return (plane.to_vec(), stride);
             }
-            #[expect(clippy::cast_possible_truncation, reason = "limited to a byte")]
             let eight = |&pair: &[u8; 2]| (u16::from_ne_bytes(pair) >> excess).min(255) as u8;
             (plane.as_chunks().0.iter().map(eight).collect(), stride / 2)
         });
@@ -149,7 +146,7 @@ impl Planes {
         if self.full_range {
             luma.collect()
         } else {
-            luma.map(|y| expand(y)).collect()
+            luma.map(expand).collect()
         }
     }
 
