@@ -177,19 +177,13 @@ impl Engine {
             Err(EngineError::NoCollection { .. }) => None,
             Err(closed) => return Err(closed),
         };
-        let defaults = &self.config.collections;
-        let (shards, keep) = there
-            .as_ref()
-            .map_or((defaults.shards, defaults.keep_originals), |collection| {
-                (collection.spec.shards, collection.keeps_originals())
-            });
-        let spec = CollectionSpec {
-            name: name.clone(),
-            dim: self.dim,
-            shards: options.shards.unwrap_or(shards),
-            model_hash: self.model,
-            keep_originals: options.keep_originals.unwrap_or(keep),
-        };
+        let mut spec = self.new_spec(name);
+        if let Some(collection) = &there {
+            spec.shards = collection.spec.shards;
+            spec.keep_originals = collection.keeps_originals();
+        }
+        spec.shards = options.shards.unwrap_or(spec.shards);
+        spec.keep_originals = options.keep_originals.unwrap_or(spec.keep_originals);
         let spec = self.catalogue.create(spec).await?.spec;
         let keep = spec.keep_originals;
         let collection = self.open_collection(spec).await?;
@@ -222,18 +216,41 @@ impl Engine {
         Ok(())
     }
 
-    /// Opens every collection that is listed. One that holds another model's vectors, or whose metadata makes no sense, is
-    /// closed: the others are served.
+    /// A collection of that name as the settings and this process's network have it.
+    fn new_spec(&self, name: &CollectionName) -> CollectionSpec {
+        CollectionSpec {
+            name: name.clone(),
+            dim: self.dim,
+            shards: self.config.collections.shards,
+            model_hash: self.model,
+            keep_originals: self.config.collections.keep_originals,
+        }
+    }
+
+    /// Lists `default`, which is there from the start.
+    pub(super) async fn list_default(&self) -> Result<(), EngineError> {
+        let default = CollectionName::default_collection();
+        let listed = self.catalogue.list().await?;
+        if listed.iter().all(|collection| collection.spec.name != default) {
+            self.catalogue.create(self.new_spec(&default)).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens every collection that is listed. One that holds another model's vectors or a newer doppel's data, or whose
+    /// metadata makes no sense, is closed: the others are served.
     pub(super) async fn open_listed(&self) -> Result<(), EngineError> {
         for collection in self.catalogue.list().await? {
             let spec = collection.spec;
             let (reason, kind) = if spec.model_hash == self.model {
                 match self.open_collection(spec.clone()).await {
                     Ok(_) => continue,
-                    Err(error) if error.kind() == ErrorKind::Corrupt => {
-                        (error.to_string(), ErrorKind::Corrupt)
-                    }
-                    Err(error) => return Err(error),
+                    Err(error) => match error.kind() {
+                        kind @ (ErrorKind::Corrupt | ErrorKind::Conflict | ErrorKind::Invalid) => {
+                            (error.to_string(), kind)
+                        }
+                        _ => return Err(error),
+                    },
                 }
             } else {
                 let short = |hash: ModelHash| hash.to_string().chars().take(12).collect::<String>();

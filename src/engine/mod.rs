@@ -115,15 +115,8 @@ impl Engine {
             cores: Arc::new(Semaphore::new(cores)),
             config,
         });
+        engine.list_default().await?;
         engine.open_listed().await?;
-        let default = CollectionName::default_collection();
-        match engine
-            .create_collection(&default, CollectionOptions::default())
-            .await
-        {
-            Ok(_) | Err(EngineError::Closed { .. }) => {}
-            Err(error) => return Err(error),
-        }
         engine.sweep_regularly();
         Ok(engine)
     }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::ShardError;
 use super::maintenance::{Maintenance, Uploaded};
 use super::objects;
 use super::view::LiveSegment;
+use super::{ShardError, background};
 use crate::segment::Tombstones;
 use crate::segment::compaction::Weight;
 use crate::store::metadata::{Compare, Op};
@@ -32,10 +32,7 @@ impl Maintenance {
             chosen.iter().map(|&place| view.segments[place].clone()).collect();
         drop(view);
         let sources = inputs.clone();
-        let read = tokio::task::spawn_blocking(move || gather(&sources)).await;
-        let (records, judgements) = read.map_err(|e| ShardError::Unavailable {
-            reason: e.to_string(),
-        })??;
+        let (records, judgements) = background::run(move || gather(&sources)).await??;
         let merged = if records.is_empty() && judgements.is_empty() {
             None
         } else {

@@ -11,7 +11,7 @@ use super::growing::Growing;
 use super::recovery::WalPlace;
 use super::view::View;
 use super::wal::{Entry, Position};
-use super::{Damage, ShardError, ShardOptions};
+use super::{Damage, ShardError, ShardOptions, background};
 use crate::store::metadata::keys::Keys;
 use crate::types::{Epoch, ImagePair, Judgement, SegmentId, Seq};
 
@@ -78,7 +78,7 @@ impl Core {
         *slot = Arc::new(view);
     }
 
-    /// Applies a durable group of this epoch.
+    /// Applies a durable group of this epoch; the writer has seen that what it appends is new.
     pub(crate) fn apply(&self, entries: Vec<Entry>, bytes: u64) {
         let growing = {
             let view = self.view.read();
@@ -90,7 +90,7 @@ impl Core {
         };
         self.applied.fetch_add(1, Ordering::AcqRel);
         if growing.wants_indexing() {
-            tokio::task::spawn_blocking(move || growing.index());
+            background::spawn(move || growing.index());
         }
         if self.seal_due() {
             self.wake.notify_one();
@@ -100,7 +100,12 @@ impl Core {
     /// Applies what another epoch wrote.
     pub(crate) fn replay(&self, entry: Entry, bytes: u64) {
         let view = self.view.read();
-        self.apply_one(&view, entry);
+        match &entry {
+            Entry::Append(record) if view.contains(&record.id) => {
+                tracing::warn!(id = %record.id, "the WAL appends an image that is there already");
+            }
+            _ => self.apply_one(&view, entry),
+        }
         self.count(&view, bytes);
     }
 
@@ -114,10 +119,6 @@ impl Core {
     fn apply_one(&self, view: &View, entry: Entry) {
         match entry {
             Entry::Append(record) => {
-                if view.contains(&record.id) {
-                    tracing::warn!(id = %record.id, "the WAL appends an image that is there already");
-                    return;
-                }
                 let id = record.id;
                 if let Err(error) = view.growing.insert(record) {
                     tracing::error!(%id, %error, "an acknowledged image is not searchable");
@@ -137,7 +138,7 @@ impl Core {
     pub(crate) fn index_replayed(&self) {
         let growing = self.view().growing.clone();
         if growing.wants_indexing() {
-            tokio::task::spawn_blocking(move || growing.index());
+            background::spawn(move || growing.index());
         }
     }
 

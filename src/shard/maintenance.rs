@@ -13,8 +13,8 @@ use super::state::{Head, SegmentState, to_json};
 use super::view::{LiveSegment, Stored};
 use super::wal::Position;
 use super::writer::Request;
-use super::{ShardError, objects};
-use crate::segment::{self, Built, Segment, SegmentError, Tombstones};
+use super::{ShardError, background, objects};
+use crate::segment::{self, Segment, Tombstones};
 use crate::store::metadata::{Compare, Op};
 use crate::types::{ImageRecord, Judgement, SegmentId};
 
@@ -153,10 +153,7 @@ impl Maintenance {
         let id = SegmentId::random();
         let name = objects::segment_name(&core.place.collection, core.place.shard, id);
         let spec = core.options.spec;
-        let built: Result<Built, SegmentError> =
-            tokio::task::spawn_blocking(move || segment::build(records, &judgements, spec))
-                .await
-                .unwrap_or_else(|e| Err(SegmentError::Invalid { what: e.to_string() }));
+        let built = background::run(move || segment::build(records, &judgements, spec)).await?;
         let built = built.map_err(|source| ShardError::Segment {
             name: name.clone(),
             source,

@@ -7,6 +7,7 @@
 //! large or old becomes a file; one transaction publishes it and raises the WAL floor. **Deletes** are WAL records, then
 //! bits beside the segments, then gone at compaction.
 
+mod background;
 mod codec;
 mod compact;
 mod core;
@@ -42,7 +43,7 @@ use self::ledger::Ledger;
 use self::maintenance::Maintenance as Keeper;
 use self::recovery::WalPlace;
 use self::state::{SegmentState, from_json};
-use self::writer::{Reply, Request, Writer, checked};
+use self::writer::{LastGroup, Reply, Request, Writer, checked};
 use crate::store::metadata::keys::Keys;
 use crate::types::{
     CollectionName, Embedding, Epoch, ImageId, ImagePair, ImageRecord, Judgement, NodeId, PdqHash, PixelHash,
@@ -157,7 +158,7 @@ impl Shard {
             core: core.clone(),
             requests: queue,
             next: Seq::new(0),
-            last_calls: 0,
+            last: LastGroup::default(),
         };
         tokio::spawn(writer.run());
         let keeper = Arc::new(Keeper::new(core.clone(), ledger, requests.downgrade()));

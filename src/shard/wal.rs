@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! magic "DPLW" · version u16 · kind u16 (1 data, 2 fence) · epoch u64 · seq u64 · nonce [16]
-//! entries u32 · payload bytes u32 · crc32 u32 (of everything else) · payload
+//! entries u32 · payload bytes u32 · crc32 u32 (of everything else) · payload · zeros up to a multiple of 4096 bytes
 //! entry: kind u8 (1 append, 2 delete, 3 judge) · length u32 · body
 //! ```
 //! All numbers are little-endian. The nonce makes an object different from every other attempt at its name, so that
-//! whoever reads it back knows whose it is.
+//! whoever reads it back knows whose it is. Version 1 had no zeros: an object of whole blocks is written to a disk as it
+//! is, another one costs two more rounds.
 
 use bytes::Bytes;
 
@@ -17,7 +18,9 @@ use crate::types::{CollectionName, Epoch, ImageId, ImageRecord, Judgement, Seq, 
 pub(crate) const NEWER: Malformed = Malformed("WAL object (of a newer version of doppel)");
 
 const MAGIC: [u8; 4] = *b"DPLW";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Objects are multiples of this.
+const BLOCK: usize = 4096;
 const CRC_AT: usize = 48;
 const HEADER: usize = 52;
 
@@ -115,6 +118,7 @@ pub(crate) fn encode(at: Position, content: &Content) -> Bytes {
     header.extend_from_slice(&to_u32(entries.len()).to_le_bytes());
     header.extend_from_slice(&payload.to_le_bytes());
     out[..CRC_AT].copy_from_slice(&header);
+    out.resize(out.len().next_multiple_of(BLOCK), 0);
     let crc = checksum(&out);
     out[CRC_AT..HEADER].copy_from_slice(&crc.to_le_bytes());
     out.into()
@@ -149,14 +153,17 @@ pub(crate) fn decode(at: Position, object: &[u8]) -> Result<Content, Malformed> 
     let entries = from.u32("WAL object (cut short)")?;
     let payload = from.u32("WAL object (cut short)")? as usize;
     let crc = from.u32("WAL object (cut short)")?;
-    if object.len() != HEADER + payload {
-        return Err(Malformed("WAL object (wrong length)"));
-    }
-    if crc != checksum(object) {
+    if object.len() < HEADER || crc != checksum(object) {
         return Err(Malformed("WAL object (wrong checksum)"));
     }
-    if version != VERSION {
-        return Err(NEWER);
+    let end = HEADER + payload;
+    let length = match version {
+        1 => end,
+        VERSION => end.next_multiple_of(BLOCK),
+        _ => return Err(NEWER),
+    };
+    if object.len() != length {
+        return Err(Malformed("WAL object (wrong length)"));
     }
     if (epoch, seq) != (at.epoch.get(), at.seq.get()) {
         return Err(Malformed("WAL object (another one's, under the wrong name)"));
@@ -166,6 +173,7 @@ pub(crate) fn decode(at: Position, object: &[u8]) -> Result<Content, Malformed> 
         2 => return Ok(Content::Fence),
         _ => return Err(Malformed("WAL object (of an unknown kind)")),
     }
+    let mut from = Reader::new(&object[HEADER..end]);
     let mut found = Vec::with_capacity(entries.min(1 << 16) as usize);
     for _ in 0..entries {
         let kind = from.u8("WAL entry")?;
@@ -220,6 +228,25 @@ mod tests {
                 assert!(decode(at(3, 8), &object).is_err(), "under another name");
             }
         }
+    }
+
+    #[test]
+    fn objects_are_whole_blocks_and_those_of_version_1_are_read() {
+        let object = encode(at(3, 7), &group());
+        assert!(object.len().is_multiple_of(BLOCK));
+        let payload = u32::from_le_bytes(object[CRC_AT - 4..CRC_AT].try_into().expect("four bytes"));
+        let mut first = object[..HEADER + payload as usize].to_vec();
+        let as_version = |object: &mut [u8], version: u16| {
+            object[4..6].copy_from_slice(&version.to_le_bytes());
+            let crc = checksum(object);
+            object[CRC_AT..HEADER].copy_from_slice(&crc.to_le_bytes());
+        };
+        as_version(&mut first, 1);
+        assert_eq!(decode(at(3, 7), &first), Ok(group()));
+        as_version(&mut first, 2);
+        assert!(decode(at(3, 7), &first).is_err(), "no zeros");
+        as_version(&mut first, 3);
+        assert_eq!(decode(at(3, 7), &first), Err(NEWER));
     }
 
     #[test]

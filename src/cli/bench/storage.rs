@@ -3,8 +3,9 @@
 
 mod counting;
 mod load;
+mod remote;
+mod report;
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,9 @@ use serde::Serialize;
 
 use self::counting::{Bytesum, Written, counted};
 use self::load::{Load, Times, Until, fsyncs, record};
+use self::report::{Acknowledged, Amplification, Disk, Recovered, Report, text};
 use crate::cli::{Context, Exit, print, progress, warn};
+use crate::cluster::catalogue::{Catalogue, CollectionSpec};
 use crate::shard::{Maintenance, Shard, ShardOptions, StoreLocation, Stores, record_bytes};
 use crate::types::{CollectionName, ShardId};
 use crate::vision::{Embedder as _, builtin};
@@ -28,6 +31,7 @@ Examples:
   doppel bench storage --reopen /srv/doppel-bench-x1y2z3     only the restart, in a process of its own
   doppel serve --data-dir /srv/doppel-bench-x1y2z3/sealed    the same images behind the service
   doppel bench storage --rows 200000 --seal-rows 5000 --deletes 10
+  doppel bench storage --storage s3://images/doppel --seconds 20
 
 Works in a folder of its own inside DIR and removes it. A million rows take about 4 GB there, and minutes of all cores.")]
 pub(super) struct Args {
@@ -61,6 +65,9 @@ pub(super) struct Args {
     /// Open what an earlier run kept, and nothing else
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["dir", "keep"])]
     reopen: Option<PathBuf>,
+    /// Measure acknowledgements on this object store instead; reached as by `doppel serve`
+    #[arg(long, value_name = "URL", conflicts_with_all = ["keep", "reopen"])]
+    storage: Option<String>,
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -75,63 +82,6 @@ enum Format {
     Json,
 }
 
-/// The disk by itself: 4 KiB appended and synced, one after the other.
-#[derive(Debug, Serialize)]
-struct Disk {
-    fsyncs_per_second: f64,
-    median_ms: f64,
-    p99_ms: f64,
-    /// 99 of 100 times, three in a row take no longer.
-    three_p99_ms: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct Acknowledged {
-    writers: u16,
-    per_second: f64,
-    /// Against the disk's own rate.
-    times_fsync_rate: f64,
-    median_ms: f64,
-    p99_ms: f64,
-    /// Three median fsyncs and the group window.
-    bound_ms: f64,
-    /// The p99 of three fsyncs in a row and the group window: what the p99 is held against.
-    bound_p99_ms: f64,
-    records_per_object: f64,
-}
-
-/// How long opening took, until the first search was answered.
-#[derive(Debug, Serialize)]
-struct Recovered {
-    images: usize,
-    objects: usize,
-    bytes: u64,
-    seconds: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct Amplification {
-    images: u64,
-    deleted: u64,
-    seal_rows: usize,
-    record_bytes: u64,
-    written: Bytesum,
-    /// Bytes of objects and metadata for each byte of a record.
-    factor: f64,
-    /// The same by what the kernel sent to the disk for this process; none where it does not tell.
-    disk_factor: Option<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct Report {
-    dim: usize,
-    disk: Disk,
-    acknowledged: Acknowledged,
-    wal: Recovered,
-    sealed: Recovered,
-    amplification: Amplification,
-}
-
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     if let Some(kept) = &args.reopen {
         return again(args, kept, context);
@@ -141,12 +91,14 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         .prefix("doppel-bench-")
         .tempdir_in(&args.dir)
         .with_context(|| format!("writing to {}", args.dir.display()))?;
-    let report = context.runtime()?.block_on(measure(args, folder.path()))?;
-    if args.as_json() {
-        print(&format!("{:#}\n", serde_json::to_value(&report)?))?;
-    } else {
-        print(&text(&report)?)?;
+    let runtime = context.runtime()?;
+    if let Some(url) = &args.storage {
+        let report = runtime.block_on(remote::measure(args, url, folder.path()))?;
+        args.answer(&report, report.text())?;
+        return Ok(Exit::Done);
     }
+    let report = runtime.block_on(measure(args, folder.path()))?;
+    args.answer(&report, text(&report)?)?;
     if args.keep {
         warn(format_args!("kept: {}", folder.keep().display()));
     }
@@ -164,17 +116,19 @@ fn again(args: &Args, kept: &Path, context: &Context) -> anyhow::Result<Exit> {
         bytes: files(&place).sum(),
         seconds,
     };
-    if args.as_json() {
-        print(&format!("{:#}\n", serde_json::to_value(&recovered)?))?;
-    } else {
-        print(&recovered.text("sealed", args.dim)?)?;
-    }
+    args.answer(&recovered, recovered.text("sealed", args.dim)?)?;
     Ok(Exit::Done)
 }
 
 impl Args {
-    fn as_json(&self) -> bool {
-        self.json || self.format == Format::Json
+    fn answer(&self, report: &impl Serialize, text: String) -> anyhow::Result<()> {
+        let json = self.json || self.format == Format::Json;
+        print(&if json {
+            format!("{:#}\n", serde_json::to_value(report)?)
+        } else {
+            text
+        })?;
+        Ok(())
     }
 }
 
@@ -195,7 +149,10 @@ async fn measure(args: &Args, folder: &Path) -> anyhow::Result<Report> {
 /// Where the sealed images stand in the run's folder.
 const SEALED: &str = "sealed";
 
-/// As of a collection of the network that is shipped, so that what is kept can be served.
+/// The cluster that a service without etcd is.
+const CLUSTER: &str = "local";
+
+/// As of a collection of the network that is shipped.
 fn options(args: &Args) -> anyhow::Result<ShardOptions> {
     Ok(ShardOptions {
         seal_rows: args.seal_rows,
@@ -217,7 +174,7 @@ async fn open(stores: &Stores, options: ShardOptions) -> anyhow::Result<Arc<Shar
     let owner = "bench".parse().context("a node's name")?;
     Ok(Shard::open(
         stores.clone(),
-        "local",
+        CLUSTER,
         &collection,
         ShardId::new(0),
         &owner,
@@ -226,21 +183,44 @@ async fn open(stores: &Stores, options: ShardOptions) -> anyhow::Result<Arc<Shar
     .await?)
 }
 
-/// Acknowledgements and the disk by itself, in turns, so that both meet the same disk.
+/// Lists the collection, so that what is kept can be served.
+async fn list(args: &Args, stores: &Stores) -> anyhow::Result<()> {
+    let catalogue = Catalogue::new(Arc::clone(&stores.metadata), CLUSTER);
+    let spec = CollectionSpec {
+        name: CollectionName::default_collection(),
+        dim: args.dim,
+        shards: 1,
+        model_hash: builtin()?.model_hash(),
+        keep_originals: false,
+    };
+    catalogue.create(spec).await?;
+    Ok(())
+}
+
+/// Acknowledgements and the disk by itself, in turns, so that both meet the same disk. What the shard does on its own goes
+/// on beside the acknowledgements, and is over before the disk is measured.
 async fn acknowledge(args: &Args, folder: &Path) -> anyhow::Result<(Disk, Acknowledged)> {
     const TURNS: u32 = 4;
     let turn = Duration::from_secs(args.seconds.max(1)) / TURNS;
-    let sync = |folder: PathBuf| tokio::task::spawn_blocking(move || fsyncs(&folder, turn / 2));
+    let sync = |bytes: usize| {
+        let folder = folder.to_owned();
+        tokio::task::spawn_blocking(move || fsyncs(&folder, bytes, turn / 2))
+    };
+    let group = usize::from(args.writers) * record_bytes(&record(0, args.dim));
     let place = folder.join("acknowledged");
     let (stores, written) = open_stores(&place).await?;
     let shard = open(&stores, options(args)?).await?;
     let load = Load::new(args.writers, args.dim, 0);
-    let (mut disk, mut times, mut seconds) = (Times::default(), Times::default(), 0.0);
+    let (mut disk, mut groups) = (Times::default(), Times::default());
+    let (mut times, mut seconds) = (Times::default(), 0.0);
     for _ in 0..TURNS {
-        disk.merge(sync(folder.to_owned()).await??);
+        disk.merge(sync(4096).await??);
+        groups.merge(sync(group).await??);
         let (acknowledged, took) = load.write(&shard, Until::Time(turn), || {}).await?;
         times.merge(acknowledged);
         seconds += took;
+        shard.seal().await?;
+        while shard.compact().await? {}
     }
     let objects = written.now().wal_objects;
     shard.close().await;
@@ -255,6 +235,7 @@ async fn acknowledge(args: &Args, folder: &Path) -> anyhow::Result<(Disk, Acknow
         writers: args.writers,
         per_second,
         times_fsync_rate: per_second / disk.rate(),
+        times_fsync_rate_of_groups: per_second / groups.rate(),
         median_ms: times.quantile(0.5) * 1e3,
         p99_ms: times.quantile(0.99) * 1e3,
         bound_ms: (3.0 * fsync + window) * 1e3,
@@ -263,6 +244,7 @@ async fn acknowledge(args: &Args, folder: &Path) -> anyhow::Result<(Disk, Acknow
     };
     let disk = Disk {
         fsyncs_per_second: disk.rate(),
+        fsyncs_of_groups_per_second: groups.rate(),
         median_ms: fsync * 1e3,
         p99_ms: disk.quantile(0.99) * 1e3,
         three_p99_ms: three * 1e3,
@@ -326,6 +308,7 @@ async fn recover_wal(args: &Args, folder: &Path) -> anyhow::Result<Recovered> {
 async fn recover_sealed(args: &Args, folder: &Path) -> anyhow::Result<(Recovered, Amplification)> {
     let place = folder.join(SEALED);
     let (stores, written) = open_stores(&place).await?;
+    list(args, &stores).await?;
     let shard = open(&stores, options(args)?).await?;
     let load = Load::new(args.writers, args.dim, args.deletes);
     let (before, before_disk) = (written.now(), disk_bytes());
@@ -392,68 +375,4 @@ fn disk_bytes() -> Option<u64> {
     let io = std::fs::read_to_string("/proc/self/io").ok()?;
     let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "))?;
     line.trim().parse().ok()
-}
-
-impl Recovered {
-    fn text(&self, what: &str, dim: usize) -> anyhow::Result<String> {
-        let mut out = String::new();
-        writeln!(
-            out,
-            "recovery, {what:7} {} images of dimension {dim} in {} objects, {:.1} MB: {:.2} s",
-            self.images,
-            self.objects,
-            self.bytes as f64 / 1e6,
-            self.seconds
-        )?;
-        Ok(out)
-    }
-}
-
-fn text(report: &Report) -> anyhow::Result<String> {
-    let mut out = String::new();
-    let (disk, acks) = (&report.disk, &report.acknowledged);
-    writeln!(
-        out,
-        "disk              {:.0} fsyncs/s, one after the other, 4 KiB each; median {:.2} ms, p99 {:.2} ms, three in a row \
-         p99 {:.2} ms",
-        disk.fsyncs_per_second, disk.median_ms, disk.p99_ms, disk.three_p99_ms
-    )?;
-    writeln!(
-        out,
-        "acknowledgements  {:.0}/s by {} writers = {:.1} × the fsync rate; median {:.2} ms, p99 {:.2} ms \
-         (3 fsyncs + window: {:.2} ms at the median, {:.2} ms at p99); {:.1} records an object",
-        acks.per_second,
-        acks.writers,
-        acks.times_fsync_rate,
-        acks.median_ms,
-        acks.p99_ms,
-        acks.bound_ms,
-        acks.bound_p99_ms,
-        acks.records_per_object
-    )?;
-    out.push_str(&report.wal.text("log", report.dim)?);
-    out.push_str(&report.sealed.text("sealed", report.dim)?);
-    let (amp, stored) = (
-        &report.amplification,
-        (report.amplification.images * report.amplification.record_bytes) as f64,
-    );
-    write!(
-        out,
-        "written           {:.2} bytes for each byte of {} records of {} bytes, {} of them deleted again, sealed every {}: \
-         log {:.2}, segments {:.2}, tombstones {:.3}, metadata {:.3}",
-        amp.factor,
-        amp.images,
-        amp.record_bytes,
-        amp.deleted,
-        amp.seal_rows,
-        amp.written.wal as f64 / stored,
-        amp.written.segments as f64 / stored,
-        amp.written.tombstones as f64 / stored,
-        amp.written.metadata as f64 / stored
-    )?;
-    match amp.disk_factor {
-        Some(factor) => writeln!(out, "; to the disk {factor:.2}")?,
-        None => writeln!(out)?,
-    }
-    Ok(out)
 }

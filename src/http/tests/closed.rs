@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::cluster::catalogue::{Catalogue, CollectionSpec};
-use crate::shard::StoreLocation;
-use crate::types::ModelHash;
+use crate::segment::fixtures;
+use crate::shard::{Shard, ShardOptions, StoreLocation};
+use crate::types::{CollectionName, ModelHash, ShardId};
 
 /// A service on a folder where `name` was made with other weights.
 async fn with_another_models(name: &str) -> Service {
@@ -88,6 +89,48 @@ async fn even_the_default_collection_may_be_closed() {
     );
     let refused = service.get("/v1/collections/default/images").await;
     assert_eq!(refused.status(), StatusCode::CONFLICT);
+}
+
+/// Segments of other weights under the name of a collection that nothing lists: as if its listing had been lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_of_another_model_close_their_collection_and_no_other() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = Config {
+        data_dir: folder.path().join("data"),
+        ..Config::default()
+    };
+    let location = StoreLocation {
+        data_dir: config.data_dir.clone(),
+        ..StoreLocation::default()
+    };
+    let stores = location.open().await.expect("opened");
+    let options = ShardOptions::new(fixtures::DIM, ModelHash::from_bytes([9; 32]));
+    let collection = CollectionName::default_collection();
+    let (number, owner) = (ShardId::new(0), config.node.parse().expect("a name"));
+    let shard = Shard::open(
+        stores.clone(),
+        &config.cluster,
+        &collection,
+        number,
+        &owner,
+        options,
+    );
+    let shard = shard.await.expect("opened");
+    shard.append(fixtures::record(1)).await.expect("stored");
+    shard.seal().await.expect("sealed");
+    shard.close().await;
+    drop((shard, stores));
+
+    let engine = Engine::open(config).await.expect("it opens all the same");
+    let service = Service::over(engine, folder).await;
+    let closed = service.read("/v1/collections/default").await;
+    let reason = closed["closed"].as_str().expect("a reason");
+    assert!(reason.contains("another model"), "{reason}");
+    let refused = service.get("/v1/collections/default/images").await;
+    assert_eq!(refused.status(), StatusCode::CONFLICT);
+    let other = format!("{}/v1/collections/other", service.base);
+    let made = service.http.put(&other).send().await.expect("an answer");
+    assert_eq!(made.status(), StatusCode::CREATED);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,6 +63,10 @@ impl Times {
         self.0.len()
     }
 
+    pub(super) fn push(&mut self, time: Duration) {
+        self.0.push(time.as_secs_f64());
+    }
+
     pub(super) fn merge(&mut self, other: Self) {
         self.0.extend(other.0);
     }
@@ -88,16 +92,17 @@ impl Times {
     }
 }
 
-/// Appends 4 KiB to a file and syncs it, again and again.
-pub(super) fn fsyncs(folder: &Path, duration: Duration) -> anyhow::Result<Times> {
+/// Appends so many bytes to a file and syncs it, again and again.
+pub(super) fn fsyncs(folder: &Path, bytes: usize, duration: Duration) -> anyhow::Result<Times> {
     let mut file = tempfile::tempfile_in(folder)?;
+    let bytes = vec![7; bytes];
     let begin = Instant::now();
     let mut times = Times::default();
     while begin.elapsed() < duration {
         let start = Instant::now();
-        file.write_all(&[7; 4096])?;
+        file.write_all(&bytes)?;
         file.sync_all()?;
-        times.0.push(start.elapsed().as_secs_f64());
+        times.push(start.elapsed());
     }
     Ok(times)
 }
@@ -163,7 +168,7 @@ impl Load {
                         if matches!(until, Until::Records(count) if n >= count) {
                             return Ok(times);
                         }
-                        times.0.push(append(&shard, record(n, dim)).await?);
+                        times.0.push(append(&shard, n, dim).await?);
                         if let Some(earlier) = n.checked_sub(LATER).filter(|&n| goes(n, deletes)) {
                             ensure!(
                                 shard.delete(record(earlier, 1).id).await?,
@@ -191,10 +196,11 @@ fn goes(n: u64, percent: u8) -> bool {
 }
 
 /// Stores a record, however often it takes; returns how long the call took that did it.
-async fn append(shard: &Shard, record: ImageRecord) -> anyhow::Result<f64> {
+async fn append(shard: &Shard, n: u64, dim: usize) -> anyhow::Result<f64> {
     loop {
+        let record = record(n, dim);
         let start = Instant::now();
-        match shard.append(record.clone()).await {
+        match shard.append(record).await {
             Ok(_) => return Ok(start.elapsed().as_secs_f64()),
             Err(error) if error.kind() == ErrorKind::Overloaded => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
