@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! magic "DPLW" · version u16 · kind u16 (1 data, 2 fence) · epoch u64 · seq u64 · nonce [16]
-//! entries u32 · payload bytes u32 · crc32 u32 (of everything else) · payload · zeros up to a multiple of 4096 bytes
+//! entries u32 · payload bytes u32 · crc32 u32 (of everything else) · payload
+//! from 16 KiB on: zeros up to a multiple of 4096 bytes
 //! entry: kind u8 (1 append, 2 delete, 3 judge) · length u32 · body
 //! ```
 //! All numbers are little-endian. The nonce makes an object different from every other attempt at its name, so that
 //! whoever reads it back knows whose it is. Version 1 had no zeros: an object of whole blocks is written to a disk as it
-//! is, another one costs two more rounds.
+//! is, another one costs two more rounds. In small objects the zeros would cost more than they save.
 
 use bytes::Bytes;
 
@@ -19,8 +20,10 @@ pub(crate) const NEWER: Malformed = Malformed("WAL object (of a newer version of
 
 const MAGIC: [u8; 4] = *b"DPLW";
 const VERSION: u16 = 2;
-/// Objects are multiples of this.
+/// Large objects are multiples of this.
 const BLOCK: usize = 4096;
+/// From this length on.
+const LARGE: usize = 4 * BLOCK;
 const CRC_AT: usize = 48;
 const HEADER: usize = 52;
 
@@ -118,10 +121,19 @@ pub(crate) fn encode(at: Position, content: &Content) -> Bytes {
     header.extend_from_slice(&to_u32(entries.len()).to_le_bytes());
     header.extend_from_slice(&payload.to_le_bytes());
     out[..CRC_AT].copy_from_slice(&header);
-    out.resize(out.len().next_multiple_of(BLOCK), 0);
+    out.resize(filled(out.len()), 0);
     let crc = checksum(&out);
     out[CRC_AT..HEADER].copy_from_slice(&crc.to_le_bytes());
     out.into()
+}
+
+/// Length of an object whose content has `len` bytes.
+fn filled(len: usize) -> usize {
+    if len < LARGE {
+        len
+    } else {
+        len.next_multiple_of(BLOCK)
+    }
 }
 
 fn to_u32(len: usize) -> u32 {
@@ -159,7 +171,7 @@ pub(crate) fn decode(at: Position, object: &[u8]) -> Result<Content, Malformed> 
     let end = HEADER + payload;
     let length = match version {
         1 => end,
-        VERSION => end.next_multiple_of(BLOCK),
+        VERSION => filled(end),
         _ => return Err(NEWER),
     };
     if object.len() != length {
@@ -230,23 +242,32 @@ mod tests {
         }
     }
 
+    /// So many entries that their object is a large one.
+    fn large() -> Content {
+        let records = (0..100).map(|n| Entry::Append(Arc::new(record(n))));
+        Content::Data(records.collect())
+    }
+
     #[test]
-    fn objects_are_whole_blocks_and_those_of_version_1_are_read() {
-        let object = encode(at(3, 7), &group());
-        assert!(object.len().is_multiple_of(BLOCK));
-        let payload = u32::from_le_bytes(object[CRC_AT - 4..CRC_AT].try_into().expect("four bytes"));
-        let mut first = object[..HEADER + payload as usize].to_vec();
-        let as_version = |object: &mut [u8], version: u16| {
-            object[4..6].copy_from_slice(&version.to_le_bytes());
-            let crc = checksum(object);
-            object[CRC_AT..HEADER].copy_from_slice(&crc.to_le_bytes());
-        };
-        as_version(&mut first, 1);
-        assert_eq!(decode(at(3, 7), &first), Ok(group()));
-        as_version(&mut first, 2);
-        assert!(decode(at(3, 7), &first).is_err(), "no zeros");
-        as_version(&mut first, 3);
-        assert_eq!(decode(at(3, 7), &first), Err(NEWER));
+    fn large_objects_are_whole_blocks_and_those_of_version_1_are_read() {
+        for (content, is_large) in [(group(), false), (large(), true)] {
+            let object = encode(at(3, 7), &content);
+            assert_eq!(object.len().is_multiple_of(BLOCK), is_large);
+            assert_eq!(decode(at(3, 7), &object), Ok(content.clone()));
+            let payload = u32::from_le_bytes(object[CRC_AT - 4..CRC_AT].try_into().expect("four bytes"));
+            let mut first = object[..HEADER + payload as usize].to_vec();
+            let as_version = |object: &mut [u8], version: u16| {
+                object[4..6].copy_from_slice(&version.to_le_bytes());
+                let crc = checksum(object);
+                object[CRC_AT..HEADER].copy_from_slice(&crc.to_le_bytes());
+            };
+            as_version(&mut first, 1);
+            assert_eq!(decode(at(3, 7), &first), Ok(content.clone()));
+            as_version(&mut first, 2);
+            assert_eq!(decode(at(3, 7), &first).is_err(), is_large, "no zeros");
+            as_version(&mut first, 3);
+            assert_eq!(decode(at(3, 7), &first), Err(NEWER));
+        }
     }
 
     #[test]

@@ -53,6 +53,9 @@ pub(super) struct Args {
     /// Images after which a segment is sealed
     #[arg(long, value_name = "N", default_value_t = 32_768)]
     seal_rows: usize,
+    /// Log in MB that waits for seals; writers beyond it wait. Below what a seal takes to be built, segments stay at --seal-rows
+    #[arg(long, value_name = "MB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
+    unsealed: u64,
     /// Percentage of the sealed images that are deleted again meanwhile
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=90))]
     deletes: u8,
@@ -156,6 +159,7 @@ const CLUSTER: &str = "local";
 fn options(args: &Args) -> anyhow::Result<ShardOptions> {
     Ok(ShardOptions {
         seal_rows: args.seal_rows,
+        backlog_bytes: args.unsealed << 20,
         ..ShardOptions::new(args.dim, builtin()?.model_hash())
     })
 }
