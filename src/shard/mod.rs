@@ -43,7 +43,7 @@ use self::ledger::Ledger;
 use self::maintenance::Maintenance as Keeper;
 use self::recovery::WalPlace;
 use self::state::{SegmentState, from_json};
-use self::writer::{LastGroup, Reply, Request, Writer, checked};
+use self::writer::{Reply, Request, Writer, checked};
 use crate::store::metadata::keys::Keys;
 use crate::types::{
     CollectionName, Embedding, Epoch, ImageId, ImagePair, ImageRecord, Judgement, NodeId, PdqHash, PixelHash,
@@ -158,7 +158,7 @@ impl Shard {
             core: core.clone(),
             requests: queue,
             next: Seq::new(0),
-            last: LastGroup::default(),
+            last_calls: 0,
         };
         tokio::spawn(writer.run());
         let keeper = Arc::new(Keeper::new(core.clone(), ledger, requests.downgrade()));

@@ -41,9 +41,8 @@ pub struct ShardOptions {
 /// When a group stops waiting for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grouping {
-    /// When it has as many calls as the group before it: callers that write again once they are answered are all there by
-    /// then, and one that is alone does not wait. At the latest at the end of the window, or after as long as the last
-    /// object took: more is not gained by waiting.
+    /// When it has as many calls as the group before it, at the latest at the end of the window: callers that write
+    /// again once they are answered are all there by then, and one that is alone does not wait.
     LikeTheLast,
     /// At the end of the window: every object has its price.
     WholeWindow,

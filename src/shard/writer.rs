@@ -147,16 +147,8 @@ pub(crate) struct Writer {
     pub(crate) core: Arc<Core>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) next: Seq,
-    /// What the last group tells of the next one.
-    pub(crate) last: LastGroup,
-}
-
-/// How the last group went.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct LastGroup {
-    calls: usize,
-    /// How long its object took; none before the first.
-    put: Option<Duration>,
+    /// Calls in the last group.
+    pub(crate) last_calls: usize,
 }
 
 impl Writer {
@@ -164,7 +156,7 @@ impl Writer {
     pub(crate) async fn run(mut self) {
         loop {
             let (group, then) = self.gather().await;
-            self.last.calls = group.answers.len();
+            self.last_calls = group.answers.len();
             if !group.answers.is_empty()
                 && let Err(failure) = self.commit(group).await
             {
@@ -207,7 +199,7 @@ impl Writer {
         let Some(first) = self.requests.recv().await else {
             return (group, Then::Gone);
         };
-        let deadline = Instant::now() + self.patience();
+        let deadline = Instant::now() + self.core.options.group_window;
         let mut request = first;
         loop {
             match request {
@@ -221,7 +213,7 @@ impl Writer {
                 return (group, Then::Continue);
             }
             let enough =
-                self.core.options.grouping == Grouping::LikeTheLast && group.answers.len() >= self.last.calls;
+                self.core.options.grouping == Grouping::LikeTheLast && group.answers.len() >= self.last_calls;
             request = match self.requests.try_recv() {
                 Ok(request) => request,
                 Err(TryRecvError::Disconnected) => return (group, Then::Gone),
@@ -237,16 +229,6 @@ impl Writer {
         }
     }
 
-    /// How long the first call of a group waits for others. No longer than an object takes: whoever comes later is in the
-    /// next one that soon.
-    fn patience(&self) -> Duration {
-        let window = self.core.options.group_window;
-        match (self.core.options.grouping, self.last.put) {
-            (Grouping::LikeTheLast, Some(put)) => window.min(put),
-            _ => window,
-        }
-    }
-
     /// Makes a group durable, applies it and answers. An error is the end of this writer.
     async fn commit(&mut self, group: Group) -> Result<(), Failure> {
         if group.entries.is_empty() {
@@ -259,10 +241,7 @@ impl Writer {
         let Content::Data(entries) = content else {
             unreachable!("built two lines above")
         };
-        let start = Instant::now();
-        let stored = self.put(at, &object).await;
-        self.last.put = Some(start.elapsed());
-        match stored {
+        match self.put(at, &object).await {
             Ok(()) => {
                 self.apply(entries, object.len());
                 group.answers.into_iter().for_each(Answer::give);
