@@ -270,9 +270,13 @@ fn one_tile_that_moved_tells_a_second_exposure_and_no_copy() {
     };
     let noisy = Alignment {
         contradicting: 20,
+        ..shot.clone()
+    };
+    let cropped = Alignment {
+        overlap_a: 0.5,
         ..shot
     };
-    for copy in [pasted_over, resampled_twice, noisy] {
+    for copy in [pasted_over, resampled_twice, noisy, cropped] {
         let found = judge(&a, &b, &verification(copy)).expect("a copy");
         assert_eq!(found.class, MatchClass::Edited);
     }

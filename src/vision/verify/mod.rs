@@ -48,6 +48,8 @@ const CONTRADICTION: f32 = 0.15;
 const OWN_NOISE: f32 = 0.8;
 /// Displacement left beyond which a warp holds loosely, pixels.
 const LOOSE: f32 = 0.15;
+/// Share of each frame that the other shows, from which the two may be shots of one burst. A crop is told by showing less.
+const SAME_FRAME: f32 = 0.8;
 
 /// What verification keeps of one image: keypoints and a pyramid of its preview, about 200 kB.
 #[derive(Debug, Clone)]
@@ -288,9 +290,12 @@ impl Alignment {
         moved || (self.moved >= 1 && other && self.is_second_exposure())
     }
 
-    /// Noise of its own, and no warp to a tenth of a pixel: a second exposure, or a copy that was resampled more than once.
+    /// One frame, noise of its own, and no warp to a tenth of a pixel: a second exposure, or a copy that was resampled more
+    /// than once.
     fn is_second_exposure(&self) -> bool {
-        self.fine_correlation < OWN_NOISE && self.displacement > LOOSE
+        self.overlap_a.min(self.overlap_b) >= SAME_FRAME
+            && self.fine_correlation < OWN_NOISE
+            && self.displacement > LOOSE
     }
 
     /// Share of the tiles with something to say that agree, 0 to 1.
