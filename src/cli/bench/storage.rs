@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use self::counting::{Bytesum, Written, counted};
 use self::load::{Load, Times, Until, fsyncs, record};
-use self::report::{Acknowledged, Amplification, Disk, Recovered, Report, text};
+use self::report::{Acknowledged, Amplification, Disk, Recovered, Report};
 use crate::cli::{Context, Exit, print, progress, warn};
 use crate::cluster::catalogue::{Catalogue, CollectionSpec};
 use crate::shard::{Maintenance, Shard, ShardOptions, StoreLocation, Stores, record_bytes};
@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let report = runtime.block_on(measure(args, folder.path()))?;
-    args.answer(&report, text(&report)?)?;
+    args.answer(&report, report.text()?)?;
     if args.keep {
         warn(format_args!("kept: {}", folder.keep().display()));
     }

@@ -3,11 +3,11 @@
 use super::*;
 use crate::cluster::catalogue::{Catalogue, CollectionSpec};
 use crate::segment::fixtures;
-use crate::shard::{Shard, ShardOptions, StoreLocation};
+use crate::shard::{Shard, ShardOptions, StoreLocation, Stores};
 use crate::types::{CollectionName, ModelHash, ShardId};
 
-/// A service on a folder where `name` was made with other weights.
-async fn with_another_models(name: &str) -> Service {
+/// A folder of a service that does not run yet, its settings, and what it will find there.
+async fn stores_without_engine() -> (tempfile::TempDir, Config, Stores) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = Config {
         data_dir: folder.path().join("data"),
@@ -18,6 +18,12 @@ async fn with_another_models(name: &str) -> Service {
         ..StoreLocation::default()
     };
     let stores = location.open().await.expect("opened");
+    (folder, config, stores)
+}
+
+/// A service on a folder where `name` was made with other weights.
+async fn with_another_models(name: &str) -> Service {
+    let (folder, config, stores) = stores_without_engine().await;
     let spec = CollectionSpec {
         name: name.parse().expect("a name"),
         dim: 64,
@@ -94,16 +100,7 @@ async fn even_the_default_collection_may_be_closed() {
 /// Segments of other weights under the name of a collection that nothing lists: as if its listing had been lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_of_another_model_close_their_collection_and_no_other() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let config = Config {
-        data_dir: folder.path().join("data"),
-        ..Config::default()
-    };
-    let location = StoreLocation {
-        data_dir: config.data_dir.clone(),
-        ..StoreLocation::default()
-    };
-    let stores = location.open().await.expect("opened");
+    let (folder, config, stores) = stores_without_engine().await;
     let options = ShardOptions::new(fixtures::DIM, ModelHash::from_bytes([9; 32]));
     let collection = CollectionName::default_collection();
     let (number, owner) = (ShardId::new(0), config.node.parse().expect("a name"));

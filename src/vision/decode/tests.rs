@@ -7,7 +7,7 @@ use super::*;
 use crate::error::ErrorKind;
 
 /// A picture whose corners differ, so that every orientation can be told: red, green, blue, white clockwise.
-fn corners(width: u32, height: u32) -> RgbImage {
+pub(super) fn corners(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| match (x * 2 < width, y * 2 < height) {
         (true, true) => Rgb([250, 10, 10]),
         (false, true) => Rgb([10, 250, 10]),
@@ -49,7 +49,7 @@ fn refused(bytes: &[u8]) -> VisionError {
     error
 }
 
-fn near(a: &RgbImage, b: &RgbImage, tolerance: u8) -> bool {
+pub(super) fn near(a: &RgbImage, b: &RgbImage, tolerance: u8) -> bool {
     a.dimensions() == b.dimensions()
         && a.as_raw()
             .iter()
@@ -58,7 +58,7 @@ fn near(a: &RgbImage, b: &RgbImage, tolerance: u8) -> bool {
 }
 
 /// The middles of the four quadrants, as an image of 2 × 2: away from the edges, where JPEG's chroma bleeds.
-fn quadrants(image: &RgbImage) -> RgbImage {
+pub(super) fn quadrants(image: &RgbImage) -> RgbImage {
     let middle = |i: u32, side: u32| (2 * i + 1) * side / 4;
     RgbImage::from_fn(2, 2, |x, y| {
         *image.get_pixel(middle(x, image.width()), middle(y, image.height()))

@@ -81,56 +81,58 @@ impl Recovered {
     }
 }
 
-pub(super) fn text(report: &Report) -> anyhow::Result<String> {
-    let mut out = String::new();
-    let (disk, acks) = (&report.disk, &report.acknowledged);
-    writeln!(
-        out,
-        "disk              {:.0} fsyncs/s, one after the other, 4 KiB each; median {:.2} ms, p99 {:.2} ms, three in a row \
+impl Report {
+    pub(super) fn text(&self) -> anyhow::Result<String> {
+        let mut out = String::new();
+        let (disk, acks) = (&self.disk, &self.acknowledged);
+        writeln!(
+            out,
+            "disk              {:.0} fsyncs/s, one after the other, 4 KiB each; median {:.2} ms, p99 {:.2} ms, three in a row \
          p99 {:.2} ms; {:.0} fsyncs/s of a group each",
-        disk.fsyncs_per_second,
-        disk.median_ms,
-        disk.p99_ms,
-        disk.three_p99_ms,
-        disk.fsyncs_of_groups_per_second
-    )?;
-    writeln!(
-        out,
-        "acknowledgements  {:.0}/s by {} writers = {:.1} × the fsync rate, {:.1} × that of groups; median {:.2} ms, p99 {:.2} ms \
+            disk.fsyncs_per_second,
+            disk.median_ms,
+            disk.p99_ms,
+            disk.three_p99_ms,
+            disk.fsyncs_of_groups_per_second
+        )?;
+        writeln!(
+            out,
+            "acknowledgements  {:.0}/s by {} writers = {:.1} × the fsync rate, {:.1} × that of groups; median {:.2} ms, p99 {:.2} ms \
          (3 fsyncs + window: {:.2} ms at the median, {:.2} ms at p99); {:.1} records an object",
-        acks.per_second,
-        acks.writers,
-        acks.times_fsync_rate,
-        acks.times_fsync_rate_of_groups,
-        acks.median_ms,
-        acks.p99_ms,
-        acks.bound_ms,
-        acks.bound_p99_ms,
-        acks.records_per_object
-    )?;
-    out.push_str(&report.wal.text("log", report.dim)?);
-    out.push_str(&report.sealed.text("sealed", report.dim)?);
-    let (amp, stored) = (
-        &report.amplification,
-        (report.amplification.images * report.amplification.record_bytes) as f64,
-    );
-    write!(
-        out,
-        "written           {:.2} bytes for each byte of {} records of {} bytes, {} of them deleted again, sealed every {}: \
+            acks.per_second,
+            acks.writers,
+            acks.times_fsync_rate,
+            acks.times_fsync_rate_of_groups,
+            acks.median_ms,
+            acks.p99_ms,
+            acks.bound_ms,
+            acks.bound_p99_ms,
+            acks.records_per_object
+        )?;
+        out.push_str(&self.wal.text("log", self.dim)?);
+        out.push_str(&self.sealed.text("sealed", self.dim)?);
+        let (amp, stored) = (
+            &self.amplification,
+            (self.amplification.images * self.amplification.record_bytes) as f64,
+        );
+        write!(
+            out,
+            "written           {:.2} bytes for each byte of {} records of {} bytes, {} of them deleted again, sealed every {}: \
          log {:.2}, segments {:.2}, tombstones {:.3}, metadata {:.3}",
-        amp.factor,
-        amp.images,
-        amp.record_bytes,
-        amp.deleted,
-        amp.seal_rows,
-        amp.written.wal as f64 / stored,
-        amp.written.segments as f64 / stored,
-        amp.written.tombstones as f64 / stored,
-        amp.written.metadata as f64 / stored
-    )?;
-    match amp.disk_factor {
-        Some(factor) => writeln!(out, "; to the disk {factor:.2}")?,
-        None => writeln!(out)?,
+            amp.factor,
+            amp.images,
+            amp.record_bytes,
+            amp.deleted,
+            amp.seal_rows,
+            amp.written.wal as f64 / stored,
+            amp.written.segments as f64 / stored,
+            amp.written.tombstones as f64 / stored,
+            amp.written.metadata as f64 / stored
+        )?;
+        match amp.disk_factor {
+            Some(factor) => writeln!(out, "; to the disk {factor:.2}")?,
+            None => writeln!(out)?,
+        }
+        Ok(out)
     }
-    Ok(out)
 }
