@@ -19,6 +19,9 @@ impl Weight {
     }
 }
 
+/// Most segments that are merged at once: their keys change in one transaction, which has its limit.
+const MOST_INPUTS: usize = 100;
+
 /// When segments are merged.
 ///
 /// A segment whose dead rows reach their share is rewritten. Segments with a graph are merged when so many are of one tier,
@@ -78,6 +81,7 @@ impl Policy {
                 rows += if fits { segments[place].living() } else { 0 };
                 fits
             });
+            places.truncate(MOST_INPUTS);
             let crowded = match tier {
                 0 => places.len() > 1 && (rows >= self.most_scanned || places.len() >= self.most_small),
                 _ => places.len() >= self.fan_in,

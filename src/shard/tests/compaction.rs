@@ -31,6 +31,24 @@ async fn small_segments_merge_and_the_dead_are_gone() {
     assert_eq!(shard.damage(), []);
 }
 
+/// As many as come while a long merge runs: more than one transaction of a metadata store can name.
+#[tokio::test]
+async fn many_small_segments_merge_in_several_steps() {
+    let bench = Bench::new().await;
+    let shard = bench.open().await;
+    let count = crate::store::metadata::MAX_TXN_OPS as u64 + 2;
+    for n in 0..count {
+        append(&shard, n..n + 1).await;
+        shard.seal().await.expect("sealed");
+    }
+    assert!(shard.delete(record(3).id).await.expect("deleted"));
+    while shard.compact().await.expect("compacted") {}
+    assert!(shard.segments().len() < 6, "{:?}", shard.segments());
+    let living = || (0..count).filter(|&n| n != 3);
+    check(&shard, living(), [3]);
+    check(&bench.open().await, living(), [3]);
+}
+
 #[tokio::test]
 async fn a_segment_worn_by_deletes_is_rewritten_and_an_empty_one_goes() {
     let bench = Bench::new().await;
