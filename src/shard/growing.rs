@@ -302,6 +302,8 @@ impl Vectors {
                     tracing::error!(%error, row, "the graph refused a vector; its batch stays scanned");
                     return;
                 }
+                // Whoever waits for the core goes first: an acknowledgement does not wait for the end of a time slice.
+                std::thread::yield_now();
             }
             self.tail.write().moving = None;
         }
