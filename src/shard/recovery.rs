@@ -12,9 +12,9 @@ use crate::store::blob::{BlobError, Created};
 use crate::types::{CollectionName, Epoch, Seq, ShardId};
 
 /// WAL objects read ahead during replay.
-const READ_AHEAD: usize = 16;
+pub(crate) const READ_AHEAD: usize = 16;
 /// Between two progress lines in the log.
-const PROGRESS: Duration = Duration::from_secs(2);
+pub(crate) const PROGRESS: Duration = Duration::from_secs(2);
 
 /// Where a shard's WAL stands.
 #[derive(Clone)]

@@ -8,6 +8,7 @@
 mod cluster;
 mod disk_full;
 mod load;
+mod object_store;
 mod server;
 
 use std::collections::BTreeSet;

@@ -5,6 +5,7 @@ mod faults;
 mod flips;
 mod real;
 mod repair;
+mod replay;
 mod sealing;
 mod steps;
 
