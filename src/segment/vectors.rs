@@ -23,11 +23,7 @@ pub(super) fn build_index(records: &[Arc<ImageRecord>], dim: usize) -> Result<Op
         .iter()
         .map(|record| record.fingerprint.embedding.clone())
         .collect();
-    let params = BuildParams {
-        gives_way: true,
-        ..BuildParams::default()
-    };
-    let block = FrozenIndex::build(dim, &vectors, &params);
+    let block = FrozenIndex::build(dim, &vectors, &BuildParams::default());
     block.map(Some).map_err(|error| SegmentError::Invalid {
         what: error.to_string(),
     })

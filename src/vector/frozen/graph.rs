@@ -128,7 +128,6 @@ struct Builder<'a> {
     squares: Vec<i32>,
     width: usize,
     diversity: f32,
-    gives_way: bool,
 }
 
 /// A node to link to and its squared distance.
@@ -152,7 +151,6 @@ impl<'a> Builder<'a> {
             squares,
             width: params.ef_construction,
             diversity: params.diversity,
-            gives_way: params.gives_way,
         }
     }
 
@@ -203,12 +201,7 @@ impl<'a> Builder<'a> {
             let chosen: Vec<Vec<u32>> = batch
                 .clone()
                 .into_par_iter()
-                .map(|node| {
-                    if self.gives_way {
-                        std::thread::yield_now();
-                    }
-                    with_walks(|[walk, ..]| self.neighbours(&layers, layer.degree, node, walk))
-                })
+                .map(|node| with_walks(|[walk, ..]| self.neighbours(&layers, layer.degree, node, walk)))
                 .collect();
             batch
                 .clone()

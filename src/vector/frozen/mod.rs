@@ -62,9 +62,6 @@ pub struct BuildParams {
     /// A neighbour is left out when another one is closer to it, by this factor of the squared distance, than the
     /// node is. 1 is the rule of HNSW; more keeps more links.
     pub diversity: f32,
-    /// Whether the threads that build offer their core to others after each row: for work that nobody waits for. On a machine
-    /// that has nothing else to do it takes no longer.
-    pub gives_way: bool,
 }
 
 impl Default for BuildParams {
@@ -73,7 +70,6 @@ impl Default for BuildParams {
             links: 16,
             ef_construction: 200,
             diversity: 1.2,
-            gives_way: false,
         }
     }
 }
