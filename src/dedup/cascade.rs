@@ -145,16 +145,20 @@ impl Cascade {
             Some(v) if v.featureless => None,
             Some(v) => Some(match &v.alignment {
                 None if !is_candidate => return None,
-                None => self.unverified(a, variants, b, Gate::NoWarp),
+                None => {
+                    let mut found = self.unverified(a, variants, b, Gate::NoWarp);
+                    // Verification looked and found nothing: that is evidence too.
+                    found.probability = self.unwarped(a, variants, b, None);
+                    found
+                }
                 Some(alignment) => {
                     let mut found = self.verified(similarity, v, alignment);
                     if let Some(transform) = &mut found.transform {
                         transform.scale = scale_between(transform, a, b);
                     }
                     found.evidence.pdq_distance = pdq_distance;
-                    if found.evidence.held_back == Some(Gate::NoWarp) && is_candidate {
-                        let looks = self.unverified(a, variants, b, Gate::NoWarp).probability;
-                        found.probability = found.probability.max(looks);
+                    if found.evidence.held_back == Some(Gate::NoWarp) {
+                        found.probability = self.unwarped(a, variants, b, Some(alignment));
                     }
                     if found.class > MatchClass::Similar && v.text_like && !is_readable(a, b, v.side) {
                         found.hold_back(Gate::TooSmall);
@@ -235,20 +239,27 @@ impl Cascade {
         })
     }
 
+    /// Probability that a pair is a copy that no single warp explains.
+    fn unwarped(
+        &self,
+        a: &Fingerprint,
+        variants: &[PdqHash; 8],
+        b: &Fingerprint,
+        found: Option<&Alignment>,
+    ) -> f32 {
+        let promise = self.promise(self.prospect(a), variants, self.prospect(b));
+        self.calibration.unwarped(promise, found)
+    }
+
     fn unverified(&self, a: &Fingerprint, variants: &[PdqHash; 8], b: &Fingerprint, gate: Gate) -> Match {
         let similarity = a.embedding.similarity(&b.embedding);
         let pdq_distance = self.pdq_distance(a, variants, b);
         let nearest = variants.iter().map(|v| v.hamming(&b.pdq)).min().unwrap_or(256);
         let retrieved = self.retrieved(self.prospect(a), self.prospect(b), nearest);
         let by_pdq = pdq_distance.is_some_and(|d| d <= self.calibration.pdq_radius);
-        let probability = match gate {
-            // Verification looked and found nothing: that is evidence too.
-            Gate::NoWarp => without_warp(retrieved),
-            _ => retrieved,
-        };
         Match {
             class: MatchClass::Similar,
-            probability,
+            probability: retrieved,
             similarity,
             stage: if by_pdq { Stage::Pdq } else { Stage::Embedding },
             transform: None,
@@ -324,12 +335,6 @@ impl Match {
             self.probability = self.probability.min(0.5);
         }
     }
-}
-
-/// The probability that remains when no warp was found: of copies that were altered beyond everyday use about every second
-/// has none, of other pairs nearly all have none.
-fn without_warp(probability: f32) -> f32 {
-    probability / (probability + 2.0 * (1.0 - probability))
 }
 
 /// Scale from `a` to `b` in pixels of the originals, whatever size verification saw them in.

@@ -27,7 +27,7 @@ use plan::Plan;
 use scores::{Answer, Scorer};
 
 pub use figures::Estimate;
-pub use whole::{Decided, Mistake, WholeResult};
+pub use whole::{Decided, Mistake, VerifiedPair, WholeResult};
 
 /// What to measure.
 #[derive(Debug, Clone)]

@@ -43,6 +43,9 @@ pub(super) struct Args {
     /// Measure the whole cascade too: candidates, verification, probability
     #[arg(long)]
     cascade: bool,
+    /// File to write every verified pair to, for models/calibrate_unwarped.py
+    #[arg(long, value_name = "FILE", requires = "cascade")]
+    pairs: Option<PathBuf>,
     /// Seed of the choice of images and of the edits
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -106,6 +109,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         bar.finish_and_clear();
     }
     let accuracy = accuracy?;
+    if let (Some(path), Some(whole)) = (&args.pairs, &accuracy.whole) {
+        let rows = output::pairs(&whole.pairs);
+        fs::write(path, rows).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     let text = match args.format {
         Format::Table => output::table(&accuracy),
         Format::Json => output::json(&accuracy)?,

@@ -11,7 +11,8 @@ use super::making::Maker;
 use super::plan::Query;
 use super::scores::{Answer, Reference, Scores, top};
 use super::{CascadeOptions, Edit, Estimate, Group, Kind, Strength};
-use crate::dedup::{Cascade, Match};
+use crate::dedup::calibration::{UNWARPED_FEATURES, unwarped_features};
+use crate::dedup::{Cascade, Gate, Match};
 use crate::engine::search::WAVE;
 use crate::types::{MatchClass, Similarity};
 use crate::vision::Analysis;
@@ -30,6 +31,36 @@ pub(super) struct Judged {
     wrong: Vec<(usize, Match)>,
     edits: Vec<Edit>,
     seed: u64,
+    /// Pairs that were verified.
+    pairs: Vec<Facts>,
+}
+
+/// What verification found about one pair.
+struct Facts {
+    reference: usize,
+    is_copy: bool,
+    class: Option<MatchClass>,
+    held_back: Option<Gate>,
+    features: [f32; UNWARPED_FEATURES],
+}
+
+/// A pair that was verified, for those who fit models to many of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifiedPair {
+    /// What was done to the query; nothing for an image as it is.
+    pub edits: Vec<Edit>,
+    /// Path of the file that the query was made of.
+    pub query: String,
+    /// Path of the reference.
+    pub reference: String,
+    /// Whether one was made from the other.
+    pub is_copy: bool,
+    /// What the cascade said; `None` for no match at all.
+    pub class: Option<MatchClass>,
+    /// Why it said no more.
+    pub held_back: Option<Gate>,
+    /// See [`unwarped_features`].
+    pub features: [f32; UNWARPED_FEATURES],
 }
 
 /// A pair that was wrongly taken for copies, or one that was missed.
@@ -69,6 +100,8 @@ pub struct WholeResult {
     pub false_pairs: Vec<Mistake>,
     /// Originals that were not found.
     pub missed: Vec<Mistake>,
+    /// Every pair that was verified.
+    pub pairs: Vec<VerifiedPair>,
     /// Pairs verified, and the time that took on all threads together.
     pub verified: (u64, Duration),
     /// Images whose features were extracted, and the time that took.
@@ -141,15 +174,23 @@ impl<'a> Whole<'a> {
         let mut features = None;
         let mut left = candidates.len().min(self.how.verified);
         let mut queue = candidates.iter().copied();
+        let mut pairs = Vec::new();
         while left > 0 {
-            let wave: Vec<usize> = queue.by_ref().take(WAVE.min(left)).collect();
+            let wave: Vec<(f32, usize)> = queue.by_ref().take(WAVE.min(left)).collect();
             left -= wave.len();
             let features = features.get_or_insert_with(|| self.extract(analysis));
             let before = matches.len();
-            matches.extend(
-                wave.iter()
-                    .filter_map(|&at| Some((at, self.verified(references, at, analysis, features, file)?))),
-            );
+            for &(promise, at) in &wave {
+                let (found, features) = self.verified(references, (promise, at), analysis, features, file);
+                pairs.push(Facts {
+                    reference: at,
+                    is_copy: Some(at) == truth,
+                    class: found.as_ref().map(|found| found.class),
+                    held_back: found.as_ref().and_then(|found| found.evidence.held_back),
+                    features,
+                });
+                matches.extend(found.map(|found| (at, found)));
+            }
             // As a search does: it goes on only while it finds copies.
             if wave.len() < WAVE
                 || !matches[before..]
@@ -159,7 +200,7 @@ impl<'a> Whole<'a> {
                 break;
             }
         }
-        matches.extend(queue.filter_map(|at| {
+        matches.extend(queue.filter_map(|(_, at)| {
             let theirs = &references[at].analysis.fingerprint;
             let found = self
                 .cascade
@@ -172,7 +213,7 @@ impl<'a> Whole<'a> {
         let is_copy = |m: &Match| m.class > MatchClass::Similar;
         Judged {
             scores: top(&probabilities, place),
-            retrieved: truth.is_some_and(|truth| candidates.contains(&truth)),
+            retrieved: candidates.iter().any(|(_, at)| Some(*at) == truth),
             found: of_truth.as_ref().is_some_and(is_copy),
             of_truth,
             wrong: matches
@@ -181,11 +222,12 @@ impl<'a> Whole<'a> {
                 .collect(),
             edits: query.edits.clone(),
             seed: query.seed,
+            pairs,
         }
     }
 
-    /// Of the nearest by similarity and all within the PDQ radius those that are promising, likeliest first.
-    fn candidates(&self, references: &[Reference], query: &Analysis) -> Vec<usize> {
+    /// Of the nearest by similarity and all within the PDQ radius those that are promising, likeliest first, with their promise.
+    fn candidates(&self, references: &[Reference], query: &Analysis) -> Vec<(f32, usize)> {
         let radius = self.cascade.calibration().pdq_radius;
         let mut ranked: Vec<(Reverse<Similarity>, usize)> = references
             .iter()
@@ -218,17 +260,17 @@ impl<'a> Whole<'a> {
             })
             .collect();
         promised.sort_by(|(p, x), (q, y)| q.total_cmp(p).then(x.cmp(y)));
-        promised.into_iter().map(|(_, at)| at).collect()
+        promised
     }
 
     fn verified(
         &self,
         references: &[Reference],
-        at: usize,
+        (promise, at): (f32, usize),
         query: &Analysis,
         features: &Features,
         file: &[u8],
-    ) -> Option<Match> {
+    ) -> (Option<Match>, [f32; UNWARPED_FEATURES]) {
         let reference = &references[at];
         let theirs = self.features[at].get_or_init(|| self.extract(&reference.analysis));
         let started = Instant::now();
@@ -240,14 +282,16 @@ impl<'a> Whole<'a> {
                 .judge(&query.fingerprint, &query.pdq_variants, print, Some(verification))
         };
         let found = judge(&verification);
+        let facts = unwarped_features(promise, verification.alignment.as_ref());
         if found.as_ref().is_some_and(Match::wants_close_up)
             && let Some(mine) = self.maker.close_up(file)
             && let Some(other) = self.maker.reference_close_up(reference.number)
         {
             // As a scan does: text is compared at a readable size.
-            return judge(&verify(&Features::extract(&mine), &Features::extract(&other)));
+            let closer = verify(&Features::extract(&mine), &Features::extract(&other));
+            return (judge(&closer), facts);
         }
-        found
+        (found, facts)
     }
 
     fn extract(&self, analysis: &Analysis) -> Features {
@@ -289,6 +333,7 @@ impl<'a> Whole<'a> {
             found: share(&Kind::is_ranked, |j| j.found),
             false_pairs: Vec::new(),
             missed: Vec::new(),
+            pairs: Vec::new(),
             verified: self.verifying.read(),
             extracted: self.extracting.read(),
             judging: self.judging.read().1,
@@ -304,6 +349,15 @@ impl<'a> Whole<'a> {
                 reference: self.maker.reference_name(references[reference].number),
                 found,
             };
+            result.pairs.extend(judged.pairs.iter().map(|pair| VerifiedPair {
+                edits: judged.edits.clone(),
+                query: self.maker.name(answer.image),
+                reference: self.maker.reference_name(references[pair.reference].number),
+                is_copy: pair.is_copy,
+                class: pair.class,
+                held_back: pair.held_back,
+                features: pair.features,
+            }));
             for (at, found) in &judged.wrong {
                 result.false_pairs.push(mistake(*at, Some(found.clone())));
             }

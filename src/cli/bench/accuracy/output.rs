@@ -7,9 +7,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::super::super::matching::MatchJson;
+use crate::dedup::Gate;
 use crate::engine::accuracy::{
-    Accuracy, Decided, Estimate, Group, GroupResult, Method, MethodResult, Mistake, WholeResult,
+    Accuracy, Decided, Estimate, Group, GroupResult, Method, MethodResult, Mistake, VerifiedPair, WholeResult,
 };
+use crate::types::MatchClass;
 use crate::vision::attack::Edit;
 
 /// Mistakes shown in the table, of each sort.
@@ -214,6 +216,31 @@ pub(super) fn json(accuracy: &Accuracy) -> serde_json::Result<String> {
             .map(|whole| CascadeJson::of(whole, queries)),
     };
     Ok(serde_json::to_string_pretty(&json)? + "\n")
+}
+
+/// A line a pair: edits, whether one of them is held out, query, reference, whether it is a copy, the class, why it is no more,
+/// and the features.
+pub(super) fn pairs(pairs: &[VerifiedPair]) -> String {
+    let mut text = String::new();
+    for pair in pairs {
+        let edits: Vec<String> = pair.edits.iter().map(edit).collect();
+        let held_out = pair.edits.iter().any(|edit| edit.family.is_held_out());
+        let features: Vec<String> = pair.features.iter().map(|value| format!("{value:.5}")).collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+            edits.join("+"),
+            u8::from(held_out),
+            pair.query,
+            pair.reference,
+            u8::from(pair.is_copy),
+            pair.class.map_or("none", MatchClass::as_str),
+            pair.held_back.map_or("", Gate::as_str),
+            features.join("\t"),
+        );
+    }
+    text
 }
 
 /// For people.
