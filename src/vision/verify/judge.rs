@@ -7,6 +7,10 @@ use super::{Alignment, Features, Verification, band, frame, pairing};
 use crate::types::{Region, Transform};
 use crate::vision::polygon::clip;
 
+/// Displacement left from which a warp is drawn to the tiles that agree, pixels of the plane compared.
+const TIGHT: f64 = 0.2;
+/// How often it is.
+const TIGHTENINGS: usize = 3;
 /// Agreement from which no coarser plane is asked, and no other hypothesis.
 const SETTLED: f64 = 0.8;
 /// What a coarser plane has to agree more, to be believed instead of a finer one.
@@ -150,7 +154,41 @@ impl Candidate {
                 break;
             }
         }
-        best
+        best.map(|found| found.tightened(a, b))
+    }
+
+    /// The same warp drawn to the tiles that agree, as long as that brings them closer: where a good part of the frame shows
+    /// something else, the first steps do not tell the two apart.
+    fn tightened(mut self, a: &Features, b: &Features) -> Self {
+        let Some(planes) = Planes::at(a, b, self.levels, self.step) else {
+            return self;
+        };
+        for _ in 0..TIGHTENINGS {
+            let loose = self.looseness();
+            if self.agreeing < ENOUGH || loose <= TIGHT {
+                break;
+            }
+            let agreeing: Vec<Tile> = self.with(Verdict::Agrees).copied().collect();
+            let Some(map) = planes.drawn_to(&self.map, &agreeing).filter(pairing::plausible) else {
+                break;
+            };
+            let tiles = planes.measured(&map);
+            let place = (self.levels, self.step);
+            match Self::weigh(map, self.inliers, tiles, self.unit, place) {
+                Some(new) if new.agreeing >= self.agreeing && new.looseness() < loose => self = new,
+                _ => break,
+            }
+        }
+        self
+    }
+
+    /// Root mean square of the displacement that agreeing tiles are left with, pixels of the plane compared.
+    fn looseness(&self) -> f64 {
+        let steps = self.with(Verdict::Agrees).filter_map(Tile::displacement);
+        let (sum, count) = steps.fold((0.0, 0.0), |(sum, count), [x, y]| {
+            (sum + x * x + y * y, count + 1.0)
+        });
+        (sum / f64::max(count, 1.0)).sqrt()
     }
 
     fn weigh(

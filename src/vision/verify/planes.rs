@@ -101,6 +101,13 @@ impl<'a> Planes<'a> {
         Some(map)
     }
 
+    /// The map refined by some tiles that were measured under it.
+    pub(super) fn drawn_to(&self, map: &Affine, tiles: &[Tile]) -> Option<Affine> {
+        let size = [self.target.width, self.target.height];
+        let better = refine(&self.between(map), tiles, size, Freedom::Affine)?;
+        Some(self.between_back(&better))
+    }
+
     /// How many of some tiles moved, of how many that were looked for; `map` is that of these planes.
     pub(super) fn moved<'t>(&self, map: &Affine, tiles: impl Iterator<Item = &'t Tile>) -> (u32, u32) {
         moved::moved(self.target, self.source, map, tiles)
