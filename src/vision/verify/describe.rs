@@ -125,21 +125,41 @@ impl Mirror {
     }
 }
 
+/// Columns of the square around the disc, and one more: whole lanes are summed.
+const SQUARE: usize = 2 * DISC as usize + 2;
+
+/// For each row of the disc 1 and the distance from the middle column where the disc is, 0 elsewhere.
+static WEIGHTS: [[[i16; SQUARE]; 2]; SQUARE - 1] = {
+    let mut rows = [[[0; SQUARE]; 2]; SQUARE - 1];
+    let mut dy = -DISC;
+    while dy <= DISC {
+        let mut dx = -DISC;
+        while dx <= DISC {
+            if dx * dx + dy * dy <= DISC * DISC {
+                let (row, column) = ((dy + DISC) as usize, (dx + DISC) as usize);
+                rows[row][0][column] = 1;
+                rows[row][1][column] = dx as i16;
+            }
+            dx += 1;
+        }
+        dy += 1;
+    }
+    rows
+};
+
 /// Direction of the centroid of brightness around a corner.
 #[inline(always)]
 pub(super) fn orientation(plane: &Plane, x: usize, y: usize) -> f32 {
     let (mut mx, mut my) = (0i32, 0i32);
-    for dy in -DISC..=DISC {
-        let reach = f64::from(DISC * DISC - dy * dy).sqrt() as i32;
-        let row = plane.row((y as i32 + dy) as usize);
-        let from = (x as i32 - reach) as usize;
-        let line = &row[from..=from + 2 * reach as usize];
+    let reach = DISC as usize;
+    for (row, [inside, along]) in WEIGHTS.iter().enumerate() {
+        let line = &plane.row(y + row - reach)[x - reach..x - reach + SQUARE];
         let mut sum = 0;
-        for (dx, &v) in (-reach..=reach).zip(line) {
-            mx += dx * i32::from(v);
-            sum += i32::from(v);
+        for ((&v, &inside), &along) in line.iter().zip(inside).zip(along) {
+            sum += i32::from(inside) * i32::from(v);
+            mx += i32::from(along) * i32::from(v);
         }
-        my += dy * sum;
+        my += (row as i32 - DISC) * sum;
     }
     (my as f32).atan2(mx as f32)
 }
