@@ -48,6 +48,9 @@ const CONTRADICTION: f32 = 0.15;
 const OWN_NOISE: f32 = 0.8;
 /// Displacement left beyond which a warp holds loosely, pixels.
 const LOOSE: f32 = 0.15;
+/// Displacement left beyond which no single warp holds the frame, pixels: of attacked copies of the same frame with noise of
+/// their own one in 75 is left with more.
+const WANDERING: f32 = 0.35;
 /// Share of each frame that the other shows, from which the two may be shots of one burst. A crop is told by showing less.
 const SAME_FRAME: f32 = 0.8;
 
@@ -281,13 +284,15 @@ pub struct Alignment {
 
 impl Alignment {
     /// Whether something moved between the two: not one tile by chance, and no small part of what differs. Where what agrees
-    /// has the marks of a second exposure, one tile is enough if a good part of the rest shows something else.
+    /// has the marks of a second exposure, one tile is enough if a good part of the rest shows something else, and none is
+    /// needed if what agrees does not obey one warp.
     #[must_use]
     pub fn is_another_moment(&self) -> bool {
         let moved = self.moved >= 3 && self.moved * 6 >= self.looked_for;
         let tiles = (self.agreeing + self.disagreeing) as f32;
         let other = self.contradicting as f32 >= CONTRADICTION * tiles || self.moved * 3 >= self.looked_for;
-        moved || (self.moved >= 1 && other && self.is_second_exposure())
+        let is_second = self.is_second_exposure();
+        moved || (is_second && (self.displacement > WANDERING || (self.moved >= 1 && other)))
     }
 
     /// One frame, noise of its own, and no warp to a tenth of a pixel: a second exposure, or a copy that was resampled more
