@@ -35,6 +35,8 @@ const WHOLE_AGREEMENT: f32 = 0.97;
 const WHOLE_OVERLAP: f32 = 0.97;
 /// Agreement below which a warp proves nothing: two pictures in equal frames agree in the frame and nowhere else.
 const LEAST_AGREEMENT: f32 = 0.35;
+/// Keypoints that obey a warp by chance, or because of a common frame.
+const FEW_INLIERS: u32 = 12;
 /// Agreement that text-like images need.
 const TEXT_AGREEMENT: f32 = 0.985;
 /// Tiles that may disagree in a close-up of text, whatever their share: a page has thousands, and one number has a few.
@@ -239,7 +241,7 @@ impl Cascade {
         })
     }
 
-    /// Probability that a pair is a copy that no single warp explains.
+    /// Probability that a pair is a copy that no single warp explains. What agrees in a frame and nowhere else speaks against it.
     fn unwarped(
         &self,
         a: &Fingerprint,
@@ -248,7 +250,14 @@ impl Cascade {
         found: Option<&Alignment>,
     ) -> f32 {
         let promise = self.promise(self.prospect(a), variants, self.prospect(b));
-        self.calibration.unwarped(promise, found)
+        let fitted = self.calibration.unwarped(promise, found);
+        let is_a_frame =
+            |found: &Alignment| found.agreement() < LEAST_AGREEMENT && found.inliers < FEW_INLIERS;
+        if found.is_some_and(is_a_frame) {
+            fitted.min(promise / (2.0 - promise))
+        } else {
+            fitted
+        }
     }
 
     fn unverified(&self, a: &Fingerprint, variants: &[PdqHash; 8], b: &Fingerprint, gate: Gate) -> Match {

@@ -231,8 +231,8 @@ fn another_moment_of_one_camera_is_a_burst_unless_one_warp_explains_it() {
         ..print(number)
     };
     let moving = Alignment {
-        displacement: 0.45,
-        displacement_high: 0.9,
+        displacement: 0.3,
+        displacement_high: 0.6,
         fine_correlation: 0.7,
         ..perfect()
     };
@@ -280,6 +280,57 @@ fn one_tile_that_moved_tells_a_second_exposure_and_no_copy() {
         let found = judge(&a, &b, &verification(copy)).expect("a copy");
         assert_eq!(found.class, MatchClass::Edited);
     }
+}
+
+#[test]
+fn a_frame_that_obeys_no_one_warp_is_another_moment_unless_its_noise_is_the_same() {
+    let (a, b) = (print(1), print(2));
+    let wandering = Alignment {
+        displacement: 0.5,
+        fine_correlation: 0.7,
+        ..perfect()
+    };
+    let class = |alignment| judge(&a, &b, &verification(alignment)).map(|m| (m.class, m.evidence.held_back));
+    let burst = Some((MatchClass::Similar, Some(Gate::Burst)));
+    assert_eq!(class(wandering.clone()), burst);
+    let same_noise = Alignment {
+        fine_correlation: 0.9,
+        ..wandering
+    };
+    assert_ne!(class(same_noise), burst);
+}
+
+#[test]
+fn what_verification_finds_without_one_warp_counts() {
+    let (a, b) = (print(1), print(2));
+    let bent = Alignment {
+        agreeing: 140,
+        disagreeing: 40,
+        contradicting: 10,
+        displacement: 0.6,
+        correlation: 0.95,
+        ..perfect()
+    };
+    let probability = |alignment: Alignment| {
+        let found = judge(&a, &b, &verification(alignment)).expect("alike");
+        assert_eq!(found.evidence.held_back, Some(Gate::NoWarp));
+        found.probability
+    };
+    let contained = probability(Alignment {
+        overlap_a: 0.4,
+        ..bent.clone()
+    });
+    let side_by_side = probability(Alignment {
+        overlap_a: 0.5,
+        overlap_b: 0.6,
+        ..bent.clone()
+    });
+    let stretched = probability(Alignment {
+        distortion: 1.6,
+        ..bent.clone()
+    });
+    assert!(contained > 2.0 * side_by_side, "{contained} {side_by_side}");
+    assert!(probability(bent) > stretched);
 }
 
 #[test]
