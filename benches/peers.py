@@ -24,7 +24,7 @@ K = 10
 PASSES = 5
 # Wider searches than the first that finds so much are left out.
 ENOUGH = 0.9995
-WIDTHS = [10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768]
+WIDTHS = [10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072]
 
 
 def make(folder, rows, queries=2000, dim=256, latent=80):

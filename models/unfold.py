@@ -10,9 +10,11 @@ the variances alike, so that the closing BatchNorm is nearly a scalar; it change
 import math
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from network import ConvBn, Network
+from widen import widen
 
 
 def rotation(n, seed):
@@ -21,8 +23,12 @@ def rotation(n, seed):
 
 
 def unfold(path, arch, images, seed=0):
-    """The network in `path` (safetensors of export.py), fitted on normalised `images` (N x 3 x H x W)."""
+    """The network in `path` (safetensors of export.py), fitted on normalised `images` (N x 3 x H x W); widened when `arch` is a wider one."""
     tensors = {k: v.float() for k, v in load_file(path).items()}
+    with safe_open(path, "pt") as f:
+        small = f.metadata()["arch"]
+    if small != arch:
+        tensors = widen(tensors, small, arch, seed)
     net = Network(arch).eval()
     hooks = []
 
