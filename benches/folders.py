@@ -1,13 +1,14 @@
 """Folders to measure `doppel scan` on, made of images that anyone has.
 
-    python benches/folders.py plant IMAGES OUT [--originals 100] [--long-side 0] [--seed 1]
+    python benches/folders.py plant IMAGES OUT [--originals 100] [--long-side 0] [--edits] [--seed 1]
     python benches/folders.py distinct OUT [--bursts IMAGES] [--video IMAGES] [--count 200] [--receipts 200] [--forms 100] [--seed 1]
     doppel scan OUT --no-cache -f json -o found.json
     python benches/folders.py score OUT found.json
 
 `plant` copies IMAGES (no two of which should be copies) to OUT and thirteen kinds of copies of some of them, under names that
 say nothing; OUT/truth.tsv tells which is which, and the scan does not read it. With --long-side the images are first enlarged to about so many pixels, with
-grain added, so that reading them costs what photographs from a camera cost.
+grain added, so that reading them costs what photographs from a camera cost. With --edits the copies are crops of exact areas,
+overlays of at most a fifth of the area, frames and screenshots.
 
 `distinct` makes pictures no two of which are copies, though they look alike: bursts (three frames each: the scene
 in layers that move by themselves, a subject that moves, noise of its own in every frame), frames of a video (camera under way
@@ -115,6 +116,100 @@ KINDS = {
 }
 
 
+def corner(image, width, height, rng):
+    return tuple(int(rng.integers(0, max(1, room - side + 1))) for room, side in zip(image.size, (width, height)))
+
+
+def with_words(image, rng):
+    """Lines of text over at most a fifth of the area, without a ground of their own."""
+    image = image.copy()
+    size = math.sqrt(0.02 * image.width * image.height)
+    at = (int(rng.uniform(0, 0.3) * image.width), int(rng.uniform(0, 0.8) * image.height))
+    colour = tuple(int(v) for v in rng.choice([0, 255], 3))
+    ImageDraw.Draw(image).multiline_text(at, words(rng, 3) + "\n" + words(rng, 3), font=font(size), fill=colour)
+    return image
+
+
+def with_face(image, rng):
+    """A round yellow face over a tenth to a fifth of the area."""
+    image = image.copy()
+    side = int(math.sqrt(rng.uniform(0.1, 0.2) * image.width * image.height))
+    x, y = corner(image, side, side, rng)
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((x, y, x + side, y + side), fill=(255, 205, 50), outline=(120, 80, 0), width=max(1, side // 30))
+    for eye in (0.3, 0.6):
+        draw.ellipse((x + eye * side, y + 0.3 * side, x + (eye + 0.1) * side, y + 0.45 * side), fill="black")
+    draw.arc((x + 0.25 * side, y + 0.35 * side, x + 0.75 * side, y + 0.8 * side), 20, 160, "black", max(2, side // 20))
+    return image
+
+
+def with_logo(image, rng):
+    """A box with a name over a tenth of the area, half transparent."""
+    width, height = (int(share * side) for share, side in zip((0.4, 0.25), image.size))
+    logo = Image.new("RGB", (width, height), tuple(int(v) for v in rng.integers(0, 256, 3)))
+    ImageDraw.Draw(logo).text((width // 10, height // 4), words(rng, 1).upper(), font=font(height * 0.45), fill="white")
+    x, y = corner(image, width, height, rng)
+    under = image.crop((x, y, x + width, y + height))
+    image = image.copy()
+    image.paste(Image.blend(under, logo, 0.6), (x, y))
+    return image
+
+
+def bordered(image, rng):
+    return ImageOps.expand(image, max(image.size) // 25, tuple(int(v) for v in rng.integers(0, 256, 3)))
+
+
+def on_screen(image, rng):
+    """A screen of a telephone: bars, a line of text, the picture in full width, more text, and half as large."""
+    width = image.width
+    bar = width // 8
+    screen = Image.new("RGB", (width, round(image.height + 5.5 * bar)), "white" if rng.random() < 0.5 else (24, 26, 32))
+    ink = "black" if screen.getpixel((0, 0)) == (255, 255, 255) else "white"
+    draw = ImageDraw.Draw(screen)
+    draw.rectangle((0, 0, width, bar), fill=tuple(int(v) for v in rng.integers(60, 200, 3)))
+    draw.text((bar // 3, bar // 4), words(rng, 2), font=font(bar * 0.45), fill="white")
+    draw.text((bar // 3, 1.3 * bar), words(rng, 4), font=font(bar * 0.35), fill=ink)
+    screen.paste(image, (0, 2 * bar))
+    for line in range(2):
+        draw.text((bar // 3, 2.4 * bar + image.height + line * bar), words(rng, 5), font=font(bar * 0.35), fill=ink)
+    return resized(screen, 0.7)
+
+
+def meme(image, rng):
+    band = image.height // 5
+    whole = Image.new("RGB", (image.width, image.height + band), "white")
+    whole.paste(image, (0, band))
+    ImageDraw.Draw(whole).text((image.width // 20, band // 4), words(rng, 4), font=font(band * 0.4), fill="black")
+    return whole
+
+
+def toned(image, rng):
+    image = ImageEnhance.Contrast(image).enhance(rng.choice([0.75, 1.3]))
+    return ImageEnhance.Color(image).enhance(rng.choice([0.5, 1.5]))
+
+
+def edit(make, quality=85):
+    return (".jpg", lambda image, path, out, rng: save(make(image, rng), out, quality))
+
+
+# What a copy meets on its way through telephones, chats and forums.
+EDITS = {
+    "resize to 30 %": edit(lambda image, rng: resized(image, 0.3)),
+    "jpeg 30": edit(lambda image, rng: image, 30),
+    "tone": edit(toned),
+    "crop keeps 70 %": edit(lambda image, rng: cropped(image, 0.7, rng)),
+    "crop keeps 50 %": edit(lambda image, rng: cropped(image, 0.5, rng)),
+    "crop keeps 30 %": edit(lambda image, rng: cropped(image, 0.3, rng)),
+    "text": edit(with_words),
+    "face": edit(with_face),
+    "logo": edit(with_logo),
+    "padding": edit(padded),
+    "border": edit(bordered),
+    "screenshot": edit(on_screen),
+    "meme band": edit(meme),
+}
+
+
 def enlarged(image, long_side, rng):
     image = resized(image, long_side * rng.uniform(0.7, 1.3) / max(image.size))
     grain = rng.normal(0, 4, (image.height, image.width, 1))
@@ -123,10 +218,11 @@ def enlarged(image, long_side, rng):
 
 def plant(args):
     rng = np.random.default_rng(args.seed)
+    kinds = EDITS if args.edits else KINDS
     os.makedirs(args.out)
     paths = images_in(args.images)
     chosen = set(rng.choice(len(paths), min(args.originals, len(paths)), replace=False).tolist())
-    names = rng.permutation(len(paths) + len(chosen) * len(KINDS)).tolist()
+    names = rng.permutation(len(paths) + len(chosen) * len(kinds)).tolist()
     truth = []
     for number, path in enumerate(paths):
         ending = os.path.splitext(path)[1].lower() if args.long_side == 0 else ".jpg"
@@ -140,7 +236,7 @@ def plant(args):
         if number not in chosen:
             continue
         image = opened(out)
-        for kind, (kind_ending, make) in KINDS.items():
+        for kind, (kind_ending, make) in kinds.items():
             name = f"p{names.pop():06}{kind_ending or ending}"
             make(image, out, os.path.join(args.out, name), rng)
             truth.append((name, original, kind))
@@ -377,6 +473,7 @@ def main():
     command.add_argument("--originals", type=int, default=100)
     command.add_argument("--long-side", type=int, default=0)
     command.add_argument("--seed", type=int, default=1)
+    command.add_argument("--edits", action="store_true", help="crops, overlays and frames instead of everyday copies")
     command.set_defaults(run=plant)
     command = commands.add_parser("distinct")
     command.add_argument("out")

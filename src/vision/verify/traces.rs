@@ -21,7 +21,8 @@ pub struct Traces {
 pub struct Trace {
     /// What the other image does not show of this one is plain.
     pub plain: bool,
-    /// It is plain and ends where the shared part begins: a border that was added.
+    /// It is plain, or a plain ground that something is written on, and ends where the shared part begins: a border or a caption
+    /// that was added.
     pub bordered: bool,
     /// Where the images differ this one looks drawn and the other does not.
     pub drawn: bool,
@@ -41,6 +42,8 @@ const FLAT: u8 = 2;
 const HARD: u8 = 48;
 /// Share of flat pixels that makes a border.
 const PLAIN: f32 = 0.9;
+/// Share of pixels of one tone that makes a ground which something is written on: a caption.
+const GROUND: f32 = 0.6;
 /// Samples along the longer side of an image.
 const SAMPLES: usize = 160;
 /// Pixels that are enough to judge by.
@@ -97,11 +100,12 @@ fn border(plane: &Plane, map: &Transform) -> (bool, bool) {
         !(-0.02..=1.02).contains(&x) || !(-0.02..=1.02).contains(&y)
     };
     let rest = Grain::of(plane, &outside);
-    if rest.count < ENOUGH || rest.flat() < PLAIN {
+    let plain = rest.flat() >= PLAIN;
+    if rest.count < ENOUGH || !(plain || rest.ground() >= GROUND) {
         return (false, false);
     }
     let continuous = map.inverse().and_then(|frame| continuity(plane, &frame));
-    (true, continuous.is_some_and(|share| share < CONTINUOUS))
+    (plain, continuous.is_some_and(|share| share < CONTINUOUS))
 }
 
 /// Share of the seam between the picture that `frame` carries into `plane` and what is around it across which the tone goes
@@ -141,17 +145,23 @@ fn continuity(plane: &Plane, frame: &Transform) -> Option<f32> {
 }
 
 /// Steps of brightness over a part of an image.
-#[derive(Default)]
 struct Grain {
     count: u32,
     flat: u32,
     hard: u32,
+    /// How many pixels have each level of brightness.
+    levels: [u32; 256],
 }
 
 impl Grain {
     /// Over the points, in relative units, that `is_meant` names.
     fn of(plane: &Plane, is_meant: &dyn Fn([f64; 2]) -> bool) -> Self {
-        let mut grain = Self::default();
+        let mut grain = Self {
+            count: 0,
+            flat: 0,
+            hard: 0,
+            levels: [0; 256],
+        };
         let stride = (plane.width.max(plane.height) / SAMPLES).max(1);
         let (width, height) = (plane.width as f64, plane.height as f64);
         for y in (0..plane.height.saturating_sub(1)).step_by(stride) {
@@ -160,6 +170,7 @@ impl Grain {
                 if is_meant([(x as f64 + 0.5) / width, (y as f64 + 0.5) / height]) {
                     let step = row[x].abs_diff(row[x + 1]).max(row[x].abs_diff(below[x]));
                     grain.count += 1;
+                    grain.levels[usize::from(row[x])] += 1;
                     grain.flat += u32::from(step <= FLAT);
                     grain.hard += u32::from(step >= HARD);
                 }
@@ -170,6 +181,15 @@ impl Grain {
 
     fn flat(&self) -> f32 {
         self.flat as f32 / self.count.max(1) as f32
+    }
+
+    /// Share of the pixels whose tone is the commonest, give or take what recompression leaves.
+    fn ground(&self) -> f32 {
+        let most = self
+            .levels
+            .windows(usize::from(SAME))
+            .map(|tone| tone.iter().sum::<u32>());
+        most.max().unwrap_or(0) as f32 / self.count.max(1) as f32
     }
 
     fn hard(&self) -> f32 {
@@ -236,6 +256,18 @@ mod tests {
             border(&framed(90, sky), &middle),
             (true, true),
             "a sky of the border's tone"
+        );
+        let mut captioned = framed(240, textured);
+        let lettered = |y: usize| (15..35).contains(&y) || (165..185).contains(&y);
+        for (i, pixel) in captioned.data.iter_mut().enumerate() {
+            if lettered(i / 200) && i % 9 < 4 {
+                *pixel = 20;
+            }
+        }
+        assert_eq!(
+            border(&captioned, &middle),
+            (false, true),
+            "a caption: added, and not to be lost unasked"
         );
         let busy = framed(0, textured);
         let all_busy = Plane::new(
