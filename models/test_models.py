@@ -15,6 +15,7 @@ import augment
 import export
 import hashes
 import views
+import widen
 from families import CHAINABLE, FAMILIES, HELD_OUT, TRAINED
 from loss import contrastive
 from metrics import figures
@@ -60,6 +61,19 @@ def test_unfolding_keeps_the_cosines():
         expected, got = forward_folded(tensors, x), net(x)
     assert (expected @ expected.T - got @ got.T).abs().max() < 1e-3
     assert (folded(net)["stem.weight"] - tensors["stem.weight"].float()).abs().max() < 1e-4
+
+
+def test_a_widened_network_computes_the_same(monkeypatch):
+    net = export.random_network("doppel-t", 5)
+    x = normalise_pixels(np.stack([picture(1, 96), picture(2, 96)]))
+    with torch.no_grad():
+        small = folded(net)
+        expected = forward_folded(small, x)
+        noisy = forward_folded(widen.widen(small, "doppel-t", "doppel-s", 1), x)
+        monkeypatch.setattr(widen, "NOISE", 0.0)
+        exact = forward_folded(widen.widen(small, "doppel-t", "doppel-s", 1), x)
+    assert (exact - expected).abs().max() < 1e-4
+    assert (noisy * expected).sum(1).min() > 0.9
 
 
 def test_the_frozen_front_is_what_the_network_computes():
