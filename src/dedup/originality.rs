@@ -114,12 +114,22 @@ pub fn mark<'a>(
             Clue::Second => Some(b),
             // The one that is alone with its change.
             Clue::Either if whole[a] != whole[b] => Some(if whole[a] < whole[b] { a } else { b }),
-            Clue::Either => None,
+            // The one that the rest of the family resembles clearly less.
+            Clue::Either => clearly_less(candidates, a, b),
         };
         if let Some(altered) = altered {
             candidates[altered].altered = true;
         }
     }
+}
+
+/// Of two images the one that their family agrees with clearly less, if any.
+fn clearly_less(candidates: &[Candidate], a: usize, b: usize) -> Option<usize> {
+    let is_less =
+        |x: usize, y: usize| candidates[x].agreement * CLEARLY < candidates[y].agreement * (CLEARLY - 1);
+    [(a, b), (b, a)]
+        .into_iter()
+        .find_map(|(x, y)| is_less(x, y).then_some(x))
 }
 
 /// Notes in `candidates` what their likely copies, by position, let expect before anything is verified: how well their
@@ -365,5 +375,20 @@ mod tests {
             [false, true, false],
             "the small one agrees less than the original of two files"
         );
+    }
+
+    #[test]
+    fn the_one_that_its_family_resembles_less_was_altered() {
+        let mut images = ["original", "small", "written on"].map(candidate).to_vec();
+        let edited = found(MatchClass::Edited, [1.0, 1.0], 1.0, Traces::default());
+        // The one that was written on was compared with both, and they not with each other.
+        let pairs = [(0, 2, &edited), (1, 2, &edited)];
+        let similarity = |a, b| Similarity::clamped(if a == 2 || b == 2 { 0.85 } else { 0.97 });
+        mark(&mut images, pairs.into_iter(), similarity);
+        let altered = |images: &[Candidate]| images.iter().map(|i| i.altered).collect::<Vec<_>>();
+        assert_eq!(altered(&images), [false, false, true]);
+        let mut two = ["original", "written on"].map(candidate).to_vec();
+        mark(&mut two, [(0, 1, &edited)].into_iter(), similarity);
+        assert_eq!(altered(&two), [false, false], "two cannot outvote each other");
     }
 }
