@@ -13,6 +13,8 @@ import zlib
 
 import numpy as np
 
+from logistic import fit, probability
+
 GATE = "no single warp"
 
 
@@ -28,26 +30,6 @@ def read(path):
                 copies.append(is_copy == "1")
                 features.append([float(value) for value in values])
     return np.array(held_out), np.array(half_b), np.array(copies), np.array(features)
-
-
-def fit(features, copies):
-    """Coefficients by Newton's method; the first feature is 1."""
-    mean, spread = features.mean(0), features.std(0)
-    mean[0], spread[0] = 0.0, 1.0
-    spread = np.where(spread > 0, spread, 1.0)
-    scaled = (features - mean) / spread
-    weights, penalty = np.zeros(scaled.shape[1]), np.r_[0.0, np.ones(scaled.shape[1] - 1)]
-    for _ in range(60):
-        p = probability(scaled, weights)
-        hessian = (scaled.T * (p * (1 - p))) @ scaled + np.diag(penalty + 1e-9)
-        weights -= np.linalg.solve(hessian, scaled.T @ (p - copies) + penalty * weights)
-    coefficients = weights / spread
-    coefficients[0] -= (weights * mean / spread)[1:].sum()
-    return coefficients
-
-
-def probability(features, coefficients):
-    return 1 / (1 + np.exp(-features @ coefficients))
 
 
 def judged(p, copies):

@@ -15,8 +15,9 @@ import zlib
 
 import numpy as np
 
+from logistic import fit, probability as predicted
+
 FEATURES = 8
-USED = list(range(FEATURES))
 MIN_PROBABILITY = 0.8
 LEAST_AGREEMENT = 0.35
 
@@ -35,23 +36,6 @@ def read(paths):
     return np.array(kinds), np.array(held_out), np.array(halves), np.array(features)
 
 
-def fit(features, is_copy):
-    """Coefficients (8) by Newton's method."""
-    mean, spread = features.mean(0), features.std(0)
-    mean[0], spread = 0.0, np.where(spread > 0, spread, 1.0)
-    scaled = ((features - mean) / spread)[:, USED]
-    weights, penalty = np.zeros(len(USED)), np.r_[0.0, np.ones(len(USED) - 1)]
-    for _ in range(60):
-        p = 1 / (1 + np.exp(-scaled @ weights))
-        gradient = scaled.T @ (p - is_copy) + penalty * weights
-        hessian = (scaled.T * (p * (1 - p))) @ scaled + np.diag(penalty + 1e-9)
-        weights -= np.linalg.solve(hessian, gradient)
-    coefficients = np.zeros(FEATURES)
-    coefficients[USED] = weights / spread[USED]
-    coefficients[0] -= (weights * mean[USED] / spread[USED])[1:].sum()
-    return coefficients
-
-
 def main():
     kinds, held_out, halves, features = read(sys.argv[1:])
     has_warp = ~np.isnan(features[:, 0])
@@ -62,7 +46,7 @@ def main():
         rows = fitted & (halves == half)
         coefficients = fit(features[rows], is_copy[rows].astype(float))
         judged = has_warp & (halves != half)
-        probability[judged] = 1 / (1 + np.exp(-features[judged] @ coefficients))
+        probability[judged] = predicted(features[judged], coefficients)
     accepted = (probability >= MIN_PROBABILITY) & (features[:, 2] >= LEAST_AGREEMENT)
     print("judged by the other half:")
     for kind in sorted(set(kinds)):

@@ -37,7 +37,7 @@ impl Default for Calibration {
     /// 995. At a probability of 0.8 it keeps 505 of the copies and none of the others; the most probable wrong pair has
     /// 0.61. The model of a pair without a warp was fitted by `models/calibrate_unwarped.py` to 2,400 such pairs of attacked
     /// development images and 2,000 of training images (half A of either); of those of half B its average precision is .92
-    /// and .93, where the descriptors alone have .80 and .87. The thresholds of retrieval and the model of an unverified
+    /// and .93, where the descriptors alone have .81 and .87. The thresholds of retrieval and the model of an unverified
     /// pair were set by hand.
     fn default() -> Self {
         Self {

@@ -147,12 +147,7 @@ impl Cascade {
             Some(v) if v.featureless => None,
             Some(v) => Some(match &v.alignment {
                 None if !is_candidate => return None,
-                None => {
-                    let mut found = self.unverified(a, variants, b, Gate::NoWarp);
-                    // Verification looked and found nothing: that is evidence too.
-                    found.probability = self.unwarped(a, variants, b, None);
-                    found
-                }
+                None => self.unverified(a, variants, b, Gate::NoWarp),
                 Some(alignment) => {
                     let mut found = self.verified(similarity, v, alignment);
                     if let Some(transform) = &mut found.transform {
@@ -263,12 +258,18 @@ impl Cascade {
     fn unverified(&self, a: &Fingerprint, variants: &[PdqHash; 8], b: &Fingerprint, gate: Gate) -> Match {
         let similarity = a.embedding.similarity(&b.embedding);
         let pdq_distance = self.pdq_distance(a, variants, b);
-        let nearest = variants.iter().map(|v| v.hamming(&b.pdq)).min().unwrap_or(256);
-        let retrieved = self.retrieved(self.prospect(a), self.prospect(b), nearest);
+        let probability = match gate {
+            // Verification looked and found nothing: that is evidence too.
+            Gate::NoWarp => self.unwarped(a, variants, b, None),
+            _ => {
+                let nearest = variants.iter().map(|v| v.hamming(&b.pdq)).min().unwrap_or(256);
+                self.retrieved(self.prospect(a), self.prospect(b), nearest)
+            }
+        };
         let by_pdq = pdq_distance.is_some_and(|d| d <= self.calibration.pdq_radius);
         Match {
             class: MatchClass::Similar,
-            probability: retrieved,
+            probability,
             similarity,
             stage: if by_pdq { Stage::Pdq } else { Stage::Embedding },
             transform: None,

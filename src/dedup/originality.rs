@@ -125,11 +125,14 @@ pub fn mark<'a>(
 
 /// Of two images the one that their family agrees with clearly less, if any.
 fn clearly_less(candidates: &[Candidate], a: usize, b: usize) -> Option<usize> {
-    let is_less =
-        |x: usize, y: usize| candidates[x].agreement * CLEARLY < candidates[y].agreement * (CLEARLY - 1);
+    let agreement = |image: usize| candidates[image].agreement;
     [(a, b), (b, a)]
         .into_iter()
-        .find_map(|(x, y)| is_less(x, y).then_some(x))
+        .find_map(|(x, y)| is_clearly_less(agreement(x), agreement(y)).then_some(x))
+}
+
+fn is_clearly_less(agreement: u64, than: u64) -> bool {
+    agreement * CLEARLY < than * (CLEARLY - 1)
 }
 
 /// Notes in `candidates` what their likely copies, by position, let expect before anything is verified: how well their
@@ -171,8 +174,7 @@ fn turn(candidates: &mut [Candidate], whole: impl Iterator<Item = (usize, usize)
     for family in families(whole) {
         let best = family.iter().map(|&image| candidates[image].agreement).max();
         for image in family {
-            candidates[image].turned =
-                candidates[image].agreement * CLEARLY < best.unwrap_or(0) * (CLEARLY - 1);
+            candidates[image].turned = is_clearly_less(candidates[image].agreement, best.unwrap_or(0));
         }
     }
 }
