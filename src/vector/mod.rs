@@ -7,12 +7,14 @@
 //! | [`frozen`] | sealed: an immutable block of bytes, 8-bit codes in a graph, originals for re-ranking |
 //! | [`growing`] | takes inserts and searches at once (hnsw_rs) |
 //! | [`join`] | all pairs of one set above a similarity |
+//! | [`nearest`] | the nearest few of every vector of one set |
 
 pub mod distance;
 pub mod flat;
 pub mod frozen;
 pub mod growing;
 pub mod join;
+pub mod nearest;
 mod quantise;
 mod ranking;
 #[cfg(test)]

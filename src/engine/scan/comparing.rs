@@ -18,7 +18,7 @@ use crate::dedup::groups::Apart;
 use crate::dedup::retrieval::{Candidates, PdqSet, pdq_join};
 use crate::dedup::{self, Cascade, Edge, Match, originality};
 use crate::types::{Embedding, MatchClass, Similarity};
-use crate::vector::join;
+use crate::vector::nearest::nearest_each;
 use crate::vision::verify::{Features, close_up};
 use crate::vision::{DecodeLimits, decode, thumbnail};
 
@@ -146,8 +146,9 @@ impl<'a> Comparer<'a> {
             .iter()
             .map(|content| content.known.fingerprint.embedding.clone())
             .collect();
-        join::self_join_each(
+        nearest_each(
             &embeddings,
+            NEIGHBOURS,
             Similarity::clamped(DISTANT),
             |joined| {
                 (self.progress)(Progress {

@@ -20,6 +20,7 @@ pub(super) static TABLE: Table = Table {
     },
     dot_f32,
     dot_f16,
+    dot_i16,
     dot_bf16,
     dot_code,
     dot_code_rows,
@@ -79,6 +80,28 @@ fn dot_f16(a: &[f16], b: &[f32]) -> f32 {
         i += 32;
     }
     sum_f32(sums) + scalar::dot_f16(&a[whole..n], &b[whole..n])
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn dot_i16(a: &[i16], b: &[f32]) -> f32 {
+    let n = a.len().min(b.len());
+    let whole = n / 32 * 32;
+    let mut sums = [_mm256_setzero_ps(); 4];
+    let mut i = 0;
+    while i < whole {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: i + 32 <= n, so 8 lanes at i + 8 · lane are inside both slices.
+            let (x, y) = unsafe {
+                (
+                    _mm_loadu_si128(a.as_ptr().add(i + 8 * lane).cast()),
+                    _mm256_loadu_ps(b.as_ptr().add(i + 8 * lane)),
+                )
+            };
+            *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(x)), y, *sum);
+        }
+        i += 32;
+    }
+    sum_f32(sums) + scalar::dot_i16(&a[whole..n], &b[whole..n])
 }
 
 /// A bfloat16 is the upper half of an f32.

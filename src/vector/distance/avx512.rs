@@ -24,6 +24,7 @@ const BASE: Table = Table {
     supported,
     dot_f32,
     dot_f16,
+    dot_i16,
     dot_bf16,
     dot_code,
     dot_code_rows,
@@ -126,6 +127,40 @@ fn dot_f16(a: &[f16], b: &[f32]) -> f32 {
             )
         };
         sums[0] = _mm512_fmadd_ps(_mm512_cvtph_ps(x), y, sums[0]);
+        i += 16;
+    }
+    sum_f32(sums)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn dot_i16(a: &[i16], b: &[f32]) -> f32 {
+    let n = a.len().min(b.len());
+    let (a, b) = (a.as_ptr(), b.as_ptr());
+    let mut sums = [_mm512_setzero_ps(); 4];
+    let mut i = 0;
+    while i + 64 <= n {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: i + 64 <= n, so 16 lanes at i + 16 · lane are inside both slices.
+            let (x, y) = unsafe {
+                (
+                    _mm256_loadu_si256(a.add(i + 16 * lane).cast()),
+                    _mm512_loadu_ps(b.add(i + 16 * lane)),
+                )
+            };
+            *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(x)), y, *sum);
+        }
+        i += 64;
+    }
+    while i < n {
+        let mask = lanes16(n - i);
+        // SAFETY: i < n, and the mask leaves out the lanes past n.
+        let (x, y) = unsafe {
+            (
+                _mm256_maskz_loadu_epi16(mask, a.add(i)),
+                _mm512_maskz_loadu_ps(mask, b.add(i)),
+            )
+        };
+        sums[0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(x)), y, sums[0]);
         i += 16;
     }
     sum_f32(sums)

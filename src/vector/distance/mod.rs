@@ -47,6 +47,7 @@ struct Table {
     supported: fn() -> bool,
     dot_f32: unsafe fn(&[f32], &[f32]) -> f32,
     dot_f16: unsafe fn(&[f16], &[f32]) -> f32,
+    dot_i16: unsafe fn(&[i16], &[f32]) -> f32,
     dot_bf16: unsafe fn(&[bf16], &[bf16]) -> f32,
     dot_code: unsafe fn(&[u8], &[i8]) -> i32,
     dot_code_rows: DotRows,
@@ -133,6 +134,14 @@ impl Kernels {
         assert_eq!(a.len(), b.len(), "vectors of one length");
         // SAFETY: the table is supported, the lengths are equal.
         unsafe { (self.table.dot_f16)(a, b) }
+    }
+
+    /// `Σ a·b` of a stored vector of whole numbers and an f32 query, accumulated in f32.
+    #[must_use]
+    pub fn dot_i16(self, a: &[i16], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len(), "vectors of one length");
+        // SAFETY: the table is supported, the lengths are equal.
+        unsafe { (self.table.dot_i16)(a, b) }
     }
 
     /// `Σ a·b` of two bfloat16 vectors, accumulated in f32.

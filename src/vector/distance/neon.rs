@@ -11,6 +11,7 @@ pub(super) static TABLE: Table = Table {
     supported: || std::arch::is_aarch64_feature_detected!("neon"),
     dot_f32,
     dot_f16,
+    dot_i16,
     dot_bf16,
     dot_code,
     dot_code_rows,
@@ -84,6 +85,28 @@ fn dot_f16(a: &[f16], b: &[f32]) -> f32 {
         i += 16;
     }
     sum_f32(sums) + scalar::dot_f16(&a[whole..n], &b[whole..n])
+}
+
+#[target_feature(enable = "neon")]
+fn dot_i16(a: &[i16], b: &[f32]) -> f32 {
+    let n = a.len().min(b.len());
+    let whole = n / 16 * 16;
+    let mut sums = [vdupq_n_f32(0.0); 4];
+    let mut i = 0;
+    while i < whole {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: i + 16 <= n, so 4 lanes at i + 4 · lane are inside both slices.
+            let (x, y) = unsafe {
+                (
+                    vld1_s16(a.as_ptr().add(i + 4 * lane)),
+                    vld1q_f32(b.as_ptr().add(i + 4 * lane)),
+                )
+            };
+            *sum = vfmaq_f32(*sum, vcvtq_f32_s32(vmovl_s16(x)), y);
+        }
+        i += 16;
+    }
+    sum_f32(sums) + scalar::dot_i16(&a[whole..n], &b[whole..n])
 }
 
 /// A bfloat16 is the upper half of an f32.

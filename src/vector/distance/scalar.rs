@@ -9,6 +9,7 @@ pub(super) static TABLE: Table = Table {
     supported: || true,
     dot_f32,
     dot_f16,
+    dot_i16,
     dot_bf16,
     dot_code,
     dot_code_rows,
@@ -39,6 +40,10 @@ fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
 
 pub(super) fn dot_f16(a: &[f16], b: &[f32]) -> f32 {
     dot_by(a, b, |x, y| x.to_f32() * y)
+}
+
+pub(super) fn dot_i16(a: &[i16], b: &[f32]) -> f32 {
+    dot_by(a, b, |x, y| f32::from(x) * y)
 }
 
 pub(super) fn dot_bf16(a: &[bf16], b: &[bf16]) -> f32 {

@@ -87,6 +87,21 @@ fn float_kernels_agree_with_f64_at_every_length_and_alignment() {
                         &format!("{kernels:?} f16"),
                     );
 
+                    let whole = |x: f32| (x * 32_767.0) as i16;
+                    let fixed: Vec<i16> = vec![7; shift]
+                        .into_iter()
+                        .chain(a.iter().copied().map(whole))
+                        .collect();
+                    let fixed = &fixed[shift..];
+                    let (want, size) = exact(fixed.iter().map(|&x| f64::from(x)), wide(b32).into_iter());
+                    assert_close(
+                        kernels.dot_i16(fixed, b32),
+                        want,
+                        size,
+                        len,
+                        &format!("{kernels:?} i16"),
+                    );
+
                     let brain = |v: &[f32]| -> Vec<bf16> {
                         vec![bf16::ONE; shift]
                             .into_iter()

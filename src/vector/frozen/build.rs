@@ -1,18 +1,23 @@
 //! From rows to a block: collapse, build the graph in random order, lay it out for locality, write.
 
-use half::f16;
 use rayon::prelude::*;
 
 use super::super::distance::Kernels;
 use super::collapse::{Collapsed, collapse};
 use super::format::{Shape, write};
 use super::graph::{self, Graph};
+use super::originals::inverse_norm;
 use super::walk::Codes;
 use super::{BuildParams, FrozenError};
 use crate::types::Embedding;
 
 /// Builds a block; see [`FrozenIndex::build`](super::FrozenIndex::build).
-pub(super) fn build(dim: usize, rows: &[Embedding], params: &BuildParams) -> Result<Vec<u8>, FrozenError> {
+pub(super) fn build(
+    dim: usize,
+    rows: &[Embedding],
+    params: &BuildParams,
+    progress: &dyn Fn(usize),
+) -> Result<Vec<u8>, FrozenError> {
     let collapsed = collapse(dim, rows);
     let nodes = collapsed.vectors_of.len();
     // Random order: what comes first is in the upper layers, and batches are samples of the whole.
@@ -23,7 +28,7 @@ pub(super) fn build(dim: usize, rows: &[Embedding], params: &BuildParams) -> Res
         len: collapsed.code_len,
         kernels: Kernels::active(),
     };
-    let graph = graph::build(codes, params);
+    let graph = graph::build(codes, params, progress);
     let order = breadth_first(&graph);
     let mut place = vec![0u32; nodes];
     (0u32..)
@@ -81,7 +86,7 @@ struct Behind {
     row_starts: Vec<u32>,
     rows: Vec<u32>,
     norms: Vec<f32>,
-    originals: Vec<f16>,
+    originals: Vec<i16>,
 }
 
 impl Behind {
@@ -96,9 +101,7 @@ impl Behind {
         for &node in nodes {
             for &vector in &collapsed.vectors_of[node as usize] {
                 let original = &collapsed.originals[vector as usize];
-                let square: f64 = original.iter().map(|x| x.to_f64() * x.to_f64()).sum();
-                #[expect(clippy::cast_possible_truncation, reason = "close to 1")]
-                behind.norms.push((1.0 / square.sqrt()) as f32);
+                behind.norms.push(inverse_norm(original));
                 behind.originals.extend_from_slice(original);
                 behind.rows.extend(&collapsed.rows_of[vector as usize]);
                 behind.row_starts.push(count(behind.rows.len()));

@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 
-use half::f16;
 use rayon::prelude::*;
 
 use super::super::distance::Kernels;
 use super::super::quantise::{code_len, encode, step_of};
 use super::crowd;
+use super::originals::{inverse_norm, rounded};
 use super::walk::Codes;
 use crate::types::Embedding;
 
@@ -27,19 +27,21 @@ pub(super) struct Collapsed {
     pub(super) vectors_of: Vec<Vec<u32>>,
     /// Rows of each distinct vector.
     pub(super) rows_of: Vec<Vec<u32>>,
-    /// The distinct vectors in half precision.
-    pub(super) originals: Vec<Box<[f16]>>,
+    /// The distinct vectors in 16 bits a component.
+    pub(super) originals: Vec<Box<[i16]>>,
 }
 
-/// Rounds every vector to half precision, then groups equal ones.
+/// Rounds every vector to 16 bits a component, then groups equal ones.
 pub(super) fn collapse(dim: usize, rows: &[Embedding]) -> Collapsed {
-    let rounded: Vec<Box<[f16]>> = rows
-        .par_iter()
-        .map(|row| row.as_slice().iter().map(|&x| f16::from_f32(x + 0.0)).collect())
-        .collect();
-    let (originals, rows_of) = distinct(rounded);
+    let (originals, rows_of) = distinct(rows.par_iter().map(|row| rounded(row.as_slice())).collect());
 
-    let widened = |original: &[f16]| original.iter().map(|x| x.to_f32()).collect::<Vec<f32>>();
+    let widened = |original: &[i16]| {
+        let norm = inverse_norm(original);
+        original
+            .iter()
+            .map(|&x| f32::from(x) * norm)
+            .collect::<Vec<f32>>()
+    };
     let step = originals
         .par_iter()
         .map(|o| step_of([widened(o).as_slice()]))
@@ -144,7 +146,7 @@ impl BitsKey for u8 {
     }
 }
 
-impl BitsKey for f16 {
+impl BitsKey for i16 {
     fn bits(values: &[Self]) -> &[u8] {
         bytemuck::cast_slice(values)
     }

@@ -5,7 +5,7 @@
 //! | at | type | what |
 //! |---|---|---|
 //! | 0 | 8 bytes | magic, `DOPPELFZ` |
-//! | 8 | u32 | version of the format, 1 |
+//! | 8 | u32 | version of the format, 2; in version 1 the originals are half-precision floats |
 //! | 12 | u32 | length of the header |
 //! | 16 | u32 | dimension |
 //! | 20 | u32 | metric, 1 = cosine of unit vectors |
@@ -35,7 +35,7 @@ use super::map::large_pages;
 compile_error!("the frozen index is read in place and needs a little-endian processor");
 
 pub(super) const MAGIC: [u8; 8] = *b"DOPPELFZ";
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 pub(super) const HEADER_LEN: usize = 512;
 pub(super) const MAX_LEVELS: usize = 8;
 const METRIC_COSINE: u32 = 1;
@@ -67,7 +67,7 @@ pub(super) enum Section {
     Rows,
     /// f32, `[vectors]`: one over the norm of the original as stored.
     Norms,
-    /// f16, `[vectors, dimension]`.
+    /// i16, `[vectors, dimension]`: see [`rounded`](super::originals::rounded). In version 1 f16.
     Originals,
 }
 
@@ -223,6 +223,7 @@ fn checksum(bytes: &[u8]) -> u32 {
 /// A block whose header and checksums are right.
 #[derive(Debug)]
 pub(super) struct Block {
+    pub(super) version: usize,
     pub(super) shape: Shape,
     /// All that stands before the originals.
     hot: Bytes,
@@ -243,7 +244,7 @@ impl Block {
             return Err(FrozenError::NotAnIndex);
         }
         let version = fields.number();
-        if version != VERSION as usize {
+        if !(1..=VERSION as usize).contains(&version) {
             return Err(FrozenError::UnknownVersion { version });
         }
         let want = u32::from_le_bytes(header_bytes(header, HEADER_CRC_AT));
@@ -313,6 +314,7 @@ impl Block {
             (whole.slice(..originals.start), whole.slice(originals))
         };
         Ok(Self {
+            version,
             shape,
             hot,
             cold,

@@ -81,8 +81,8 @@ pub(super) struct Graph {
     pub(super) repaired: usize,
 }
 
-/// Builds the graph. The codes are distinct and in random order.
-pub(super) fn build(codes: Codes<'_>, params: &BuildParams) -> Graph {
+/// Builds the graph. The codes are distinct and in random order. `progress` is told how many are in the lowest layer.
+pub(super) fn build(codes: Codes<'_>, params: &BuildParams, progress: &dyn Fn(usize)) -> Graph {
     let nodes = codes.bytes.len() / codes.len;
     let builder = Builder::new(codes, params);
     let mut sizes = vec![nodes];
@@ -109,7 +109,12 @@ pub(super) fn build(codes: Codes<'_>, params: &BuildParams) -> Graph {
             }
             None => builder.link_all_pairs(&mut layer),
         };
-        builder.insert(&mut layer, &layers, start);
+        builder.insert(
+            &mut layer,
+            &layers,
+            start,
+            if level == 0 { progress } else { &|_| () },
+        );
         repaired += builder.connect(&mut layer);
         layers.push(layer);
     }
@@ -190,7 +195,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Inserts the nodes from `start` on into a layer that has those before.
-    fn insert(&self, layer: &mut Layer, above: &[Layer], start: usize) {
+    fn insert(&self, layer: &mut Layer, above: &[Layer], start: usize, progress: &dyn Fn(usize)) {
         let nodes = layer.nodes();
         let most = (nodes / BATCH_SHARE).max(SEED);
         let mut start = start;
@@ -209,6 +214,7 @@ impl<'a> Builder<'a> {
                 .for_each(|(node, targets)| layer.set(node, targets));
             self.link_back(layer, batch);
             start = end;
+            progress(end);
         }
     }
 

@@ -62,7 +62,8 @@ impl View<'_> {
         let mut hits = Vec::new();
         for (i, &node) in found.iter().enumerate() {
             if let Some(&ahead) = found.get(i + 4) {
-                prefetch(&self.originals[self.vectors_of(ahead).start * self.dim..][..self.dim]);
+                self.originals
+                    .prefetch(self.components(self.vectors_of(ahead).start));
             }
             for vector in self.vectors_of(node) {
                 let similarity = self.similarity(vector, query);

@@ -169,7 +169,7 @@ impl View<'_> {
     /// Asks for what [`Self::offer`] reads of a node.
     fn ask(&self, node: u32) {
         let first = self.vectors_of(node).start;
-        prefetch(&self.originals[first * self.dim..][..self.dim]);
+        self.originals.prefetch(self.components(first));
         prefetch(&self.norms[first..=first]);
         prefetch(self.rows_of(first));
     }
@@ -200,10 +200,16 @@ impl View<'_> {
         })
     }
 
+    /// Where the components of an original stand.
+    pub(super) fn components(&self, vector: usize) -> std::ops::Range<usize> {
+        vector * self.dim..(vector + 1) * self.dim
+    }
+
     /// Similarity of an original with the query.
     pub(super) fn similarity(&self, vector: usize, query: &Embedding) -> Similarity {
-        let original = &self.originals[vector * self.dim..][..self.dim];
-        let dot = self.kernels().dot_f16(original, query.as_slice());
+        let dot = self
+            .originals
+            .dot(self.components(vector), query.as_slice(), self.kernels());
         Similarity::clamped(dot * self.norms[vector])
     }
 

@@ -31,10 +31,9 @@ impl View<'_> {
             .map(|node| {
                 let code = self.codes.code(node);
                 let distance = |vector: usize| {
-                    let original = &self.originals[vector * self.dim..][..self.dim];
                     let norm = self.norms[vector];
-                    let off = original.iter().zip(code).map(|(x, &level)| {
-                        x.to_f32() * norm - (f32::from(level) - f32::from(ZERO)) * self.step
+                    let off = self.components(vector).zip(code).map(|(at, &level)| {
+                        self.originals.component(at) * norm - (f32::from(level) - f32::from(ZERO)) * self.step
                     });
                     off.map(|x| x * x).sum::<f32>().sqrt()
                 };

@@ -366,25 +366,47 @@ fn golden_rows() -> Vec<Embedding> {
         .collect()
 }
 
-/// `FrozenIndex::build` of [`golden_rows`], written with version 1 of the format. It is never written again.
-const GOLDEN: &[u8] = include_bytes!("testdata/v1.idx");
+/// `FrozenIndex::build` of [`golden_rows`], written with each version of the format, and how far off a similarity may be. They
+/// are never written again.
+const GOLDEN: [(&[u8], f32); 2] = [
+    (include_bytes!("testdata/v1.idx"), 1e-4),
+    (include_bytes!("testdata/v2.idx"), 2e-5),
+];
 
 #[test]
-fn a_block_of_version_1_is_read() {
+fn a_block_of_every_version_is_read() {
     let rows = golden_rows();
-    let index = FrozenIndex::open(Bytes::from_static(GOLDEN)).expect("version 1");
-    assert_eq!((index.dim(), index.len()), (5, 40));
-    assert_eq!(index.stats().vectors, 36);
-    for (row, vector) in (0..).zip(&rows) {
-        let hits = index.search(vector, 3, None).expect("the right dimension");
-        let first = rows
-            .iter()
-            .position(|other| other == vector)
-            .map(|at| at as RowId);
-        assert_eq!(Some(hits[0].row), first, "row {row}");
-        for hit in hits {
-            let exact = rows[hit.row as usize].similarity(vector).get();
-            assert!((hit.similarity.get() - exact).abs() < 1e-4);
+    for (block, off) in GOLDEN {
+        let index = FrozenIndex::open(Bytes::from_static(block)).expect("a version that is known");
+        assert_eq!((index.dim(), index.len()), (5, 40));
+        assert_eq!(index.stats().vectors, 36);
+        for (row, vector) in (0..).zip(&rows) {
+            let hits = index.search(vector, 3, None).expect("the right dimension");
+            let first = rows
+                .iter()
+                .position(|other| other == vector)
+                .map(|at| at as RowId);
+            assert_eq!(Some(hits[0].row), first, "row {row}");
+            for hit in hits {
+                let exact = rows[hit.row as usize].similarity(vector).get();
+                assert!((hit.similarity.get() - exact).abs() < off);
+            }
         }
     }
+}
+
+#[test]
+fn a_block_is_written_in_the_newest_version_and_a_newer_one_is_refused() {
+    let newest = GOLDEN[GOLDEN.len() - 1].0;
+    let built = FrozenIndex::build(5, &golden_rows(), &BuildParams::default()).expect("golden rows");
+    assert_eq!(built[..12], newest[..12], "magic and version");
+    let mut newer = newest.to_vec();
+    newer[8] += 1;
+    let refused = FrozenIndex::open(Bytes::from(newer)).err();
+    assert_eq!(
+        refused,
+        Some(FrozenError::UnknownVersion {
+            version: GOLDEN.len() + 1
+        })
+    );
 }
