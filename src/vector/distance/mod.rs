@@ -239,17 +239,20 @@ pub fn pack_panel(codes: &[u8], dim: usize, panel: &mut [u8]) {
     }
 }
 
-/// Asks the processor to load `items` into its first-level cache; a hint without any effect on results.
+/// Asks the processor to load `items` into its second-level cache; a hint without any effect on results.
+///
+/// Not into the first: what several searches ask for would drive out what they work with (with a million vectors an
+/// eighth slower, with 100,000 the same).
 #[inline(always)]
 pub fn prefetch<T>(items: &[T]) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         let start = items.as_ptr().cast::<i8>();
         let mut offset = 0;
         while offset < size_of_val(items) {
             // SAFETY: prefetching never faults, and the address is within `items`.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(offset)) };
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(start.add(offset)) };
             offset += 64;
         }
     }
@@ -260,7 +263,7 @@ pub fn prefetch<T>(items: &[T]) {
         while offset < size_of_val(items) {
             // SAFETY: a prefetch never faults and changes no state; the address is within `items`.
             unsafe {
-                std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) start.add(offset), options(nostack, preserves_flags, readonly));
+                std::arch::asm!("prfm pldl2keep, [{0}]", in(reg) start.add(offset), options(nostack, preserves_flags, readonly));
             }
             offset += 64;
         }
