@@ -159,8 +159,8 @@ fn text(found: Option<&Match>) -> String {
         line("tiles", format!("{yes} agree, {no} differ"));
     }
     let altered = match found.clue() {
-        Clue::First => Some("the first, it seems"),
-        Clue::Second => Some("the second, it seems"),
+        Clue::First | Clue::LikelyFirst => Some("the first, it seems"),
+        Clue::Second | Clue::LikelySecond => Some("the second, it seems"),
         Clue::Either => Some("one of them"),
         Clue::Alike => None,
     };

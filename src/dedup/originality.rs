@@ -19,6 +19,10 @@ pub enum Clue {
     First,
     /// The second was made from the first.
     Second,
+    /// The first looks drawn where they differ; those who know more copies may know better.
+    LikelyFirst,
+    /// The second does.
+    LikelySecond,
     /// One of them was altered, and the pair does not say which.
     Either,
 }
@@ -31,6 +35,8 @@ const COVERED: f32 = 0.9;
 const SHRUNK: f32 = 0.85;
 /// Agreement that is less by one part in so many is clearly less.
 const CLEARLY: u64 = 50;
+/// Agreement that takes at least four other files, however close.
+const MANY: u64 = 3500;
 /// Images of a family that are asked how well they agree.
 const LARGEST_FAMILY: usize = 1000;
 
@@ -65,6 +71,8 @@ impl Match {
                 traces.a.drawn || traces.a.bordered,
                 traces.b.drawn || traces.b.bordered,
             ) {
+                (true, false) if !traces.a.bordered => Clue::LikelyFirst,
+                (false, true) if !traces.b.bordered => Clue::LikelySecond,
                 (true, false) => Clue::First,
                 (false, true) => Clue::Second,
                 _ => Clue::Either,
@@ -112,15 +120,23 @@ pub fn mark<'a>(
             Clue::Alike => None,
             Clue::First => Some(a),
             Clue::Second => Some(b),
-            // The one that is alone with its change.
-            Clue::Either if whole[a] != whole[b] => Some(if whole[a] < whole[b] { a } else { b }),
-            // The one that the rest of the family resembles clearly less.
-            Clue::Either => clearly_less(candidates, a, b),
+            Clue::LikelyFirst => by_many(candidates, a, b).or(Some(a)),
+            Clue::LikelySecond => by_many(candidates, a, b).or(Some(b)),
+            Clue::Either => by_many(candidates, a, b)
+                // The one that is alone with its change.
+                .or_else(|| (whole[a] != whole[b]).then_some(if whole[a] < whole[b] { a } else { b }))
+                .or_else(|| clearly_less(candidates, a, b)),
         };
         if let Some(altered) = altered {
             candidates[altered].altered = true;
         }
     }
+}
+
+/// The same where the family is large enough to know better than what one pair shows.
+fn by_many(candidates: &[Candidate], a: usize, b: usize) -> Option<usize> {
+    let is_large = candidates[a].agreement.max(candidates[b].agreement) >= MANY;
+    is_large.then(|| clearly_less(candidates, a, b)).flatten()
 }
 
 /// Of two images the one that their family agrees with clearly less, if any.
@@ -303,7 +319,7 @@ mod tests {
                 [1.0, 1.0],
                 1.0,
                 traces(NONE, DRAWN),
-                Clue::Second,
+                Clue::LikelySecond,
             ),
             (
                 "nothing is known",
@@ -326,6 +342,8 @@ mod tests {
             let back = match clue {
                 Clue::First => Clue::Second,
                 Clue::Second => Clue::First,
+                Clue::LikelyFirst => Clue::LikelySecond,
+                Clue::LikelySecond => Clue::LikelyFirst,
                 other => other,
             };
             let turned = found(
@@ -389,6 +407,21 @@ mod tests {
         mark(&mut images, pairs.into_iter(), similarity);
         let altered = |images: &[Candidate]| images.iter().map(|i| i.altered).collect::<Vec<_>>();
         assert_eq!(altered(&images), [false, false, true]);
+        // What looks drawn is not, say many copies; a few may all have been written on.
+        let drawn = found(MatchClass::Edited, [1.0, 1.0], 1.0, Traces { a: DRAWN, b: NONE });
+        for (others, expected) in [(1, 0), (6, 1)] {
+            let names = ["original", "written on"]
+                .into_iter()
+                .chain(["copy"; 6])
+                .take(2 + others);
+            let mut images: Vec<Candidate> = names.map(candidate).collect();
+            let copies = (2..images.len()).map(|copy| (0, copy, &edited));
+            let similarity = |a, b| Similarity::clamped(if a == 1 || b == 1 { 0.85 } else { 0.97 });
+            mark(&mut images, copies.chain([(0, 1, &drawn)]), similarity);
+            let altered = [images[0].altered, images[1].altered];
+            assert!(altered[expected], "{others} others: {altered:?}");
+            assert_eq!(altered.iter().filter(|a| **a).count(), 1);
+        }
         let mut two = ["original", "written on"].map(candidate).to_vec();
         mark(&mut two, [(0, 1, &edited)].into_iter(), similarity);
         assert_eq!(altered(&two), [false, false], "two cannot outvote each other");
