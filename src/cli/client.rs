@@ -119,7 +119,7 @@ impl Client {
     pub(super) async fn search(
         &self,
         collection: &CollectionName,
-        (k, level): (usize, &str),
+        (k, level, deep): (usize, &str, bool),
         name: &str,
         file: Bytes,
     ) -> anyhow::Result<Value> {
@@ -127,7 +127,11 @@ impl Client {
         let answer = self
             .send(|| {
                 let form = Form::new().part("file", part(name, &file));
-                let query = [("k", k.to_string()), ("level", level.to_owned())];
+                let query = [
+                    ("k", k.to_string()),
+                    ("level", level.to_owned()),
+                    ("deep", deep.to_string()),
+                ];
                 Ok(self.request(Method::POST, &path)?.query(&query).multipart(form))
             })
             .await?;

@@ -42,6 +42,10 @@ pub(super) struct Args {
     /// Weakest kind of match that makes a group
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = Level::Edited)]
     level: Level,
+    /// Compare the parts of every image too, for small copies in large pictures: collages, screenshots, strong crops. Takes as
+    /// long as reading two or three times as many images
+    #[arg(long)]
+    deep: bool,
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -142,6 +146,7 @@ pub(super) fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
         },
         verdicts,
         limits: context.decode_limits(),
+        deep: args.deep,
         calibration: Calibration::default(),
     };
     let embedder = network(&context.config)?;
@@ -225,6 +230,7 @@ impl Bar {
             let (name, unit) = match progress.phase {
                 Phase::Reading => ("Reading  ", "files"),
                 Phase::Comparing => ("Comparing", "pairs"),
+                Phase::Parts => ("Embedding", "images in parts"),
                 Phase::Verifying => ("Verifying", "pairs"),
             };
             let template =

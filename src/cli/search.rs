@@ -35,6 +35,9 @@ pub(super) struct Args {
     /// Weakest class to answer: identical, same-pixels, near-identical, edited or similar
     #[arg(long, value_name = "CLASS", default_value = "similar")]
     level: MatchClass,
+    /// Search for nine parts of the image too: finds pictures that it contains
+    #[arg(long)]
+    deep: bool,
     /// Form of the answer
     #[arg(short, long, value_enum, default_value = "table")]
     format: Format,
@@ -60,7 +63,7 @@ pub(super) fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
         .to_string_lossy()
         .into_owned();
     let answer = context.runtime()?.block_on(async {
-        let options = (args.k, args.level.as_str());
+        let options = (args.k, args.level.as_str(), args.deep);
         match &args.server {
             Some(server) => {
                 Client::new(server)?

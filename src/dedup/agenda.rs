@@ -29,10 +29,12 @@ const LIKELY: f32 = 0.3;
 const UNLIKELY_KEPT: usize = 3;
 
 /// The pairs that are worth verifying: those that are likely, and of the others the best few of either image. Where the
-/// first few are no copies, the tenth is none either.
+/// first few are no copies, the tenth is none either. Of a pair that comes more than once the highest promise counts.
 #[must_use]
 pub fn worthwhile(mut pairs: Vec<Promising>) -> Vec<Promising> {
     pairs.sort_by(|p, q| q.promise.total_cmp(&p.promise).then((p.a, p.b).cmp(&(q.a, q.b))));
+    let mut seen = BTreeSet::new();
+    pairs.retain(|pair| seen.insert((pair.a, pair.b)));
     let mut taken: BTreeMap<u32, usize> = BTreeMap::new();
     pairs.retain(|pair| {
         let mut is_among_first = false;

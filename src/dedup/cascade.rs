@@ -29,6 +29,14 @@ pub struct Prospect<'a> {
     pub nearness: Option<Nearness>,
 }
 
+/// A part of an image as far as retrieval knows it, for a deep search.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its embedding.
+    pub embedding: Embedding,
+    nearness: Option<Nearness>,
+}
+
 /// Agreement from which a whole frame counts as unedited.
 const WHOLE_AGREEMENT: f32 = 0.97;
 /// Share of either image that a whole frame must show.
@@ -88,6 +96,40 @@ impl Cascade {
             print,
             nearness: self.nearness(&print.embedding),
         }
+    }
+
+    /// A part of an image with what retrieval knows of it.
+    #[must_use]
+    pub fn part(&self, embedding: Embedding) -> Part {
+        Part {
+            nearness: self.nearness(&embedding),
+            embedding,
+        }
+    }
+
+    /// Probability that `other` shows what a part of `whole` shows, by the descriptors alone; as [`Cascade::promise`] for the
+    /// rest. `variants` are the eight PDQ hashes of `whole`.
+    #[must_use]
+    pub fn promise_of_part(
+        &self,
+        whole: Prospect<'_>,
+        part: &Part,
+        variants: &[PdqHash; 8],
+        other: Prospect<'_>,
+    ) -> f32 {
+        if !self.is_verifiable(whole.print, other.print) {
+            return 0.0;
+        }
+        let distance = variants.iter().map(|v| v.hamming(&other.print.pdq)).min();
+        let distance = distance.unwrap_or(256);
+        let [whole_quality, other_quality] = [whole, other].map(|image| image.print.pdq_quality);
+        let (part_nearness, other_nearness) = (part.nearness, other.nearness);
+        let similarity = part.embedding.similarity(&other.print.embedding);
+        let asked = |qualities, nearness| self.likelihood(similarity, distance, qualities, nearness);
+        asked([whole_quality, other_quality], [part_nearness, other_nearness]).max(asked(
+            [other_quality, whole_quality],
+            [other_nearness, part_nearness],
+        ))
     }
 
     /// Probability that one of two images was made from the other, by their descriptors alone: what the likelier of
@@ -219,15 +261,31 @@ impl Cascade {
     /// Probability that a pair is a copy, by its descriptors alone, when `asked` is the image asked about and the PDQ
     /// hashes are `distance` apart.
     fn retrieved(&self, asked: Prospect<'_>, other: Prospect<'_>, distance: u32) -> f32 {
-        let similarity = asked.print.embedding.similarity(&other.print.embedding);
-        let qualities = [asked.print.pdq_quality, other.print.pdq_quality];
+        self.likelihood(
+            asked.print.embedding.similarity(&other.print.embedding),
+            distance,
+            [asked, other].map(|image| image.print.pdq_quality),
+            [asked, other].map(|image| image.nearness),
+        )
+    }
+
+    /// What a cosine and a PDQ distance are worth, between an image asked about and another one of these qualities and
+    /// nearnesses.
+    fn likelihood(
+        &self,
+        similarity: Similarity,
+        distance: u32,
+        qualities: [u8; 2],
+        nearness: [Option<Nearness>; 2],
+    ) -> f32 {
         let fitted = self.background.as_ref().and_then(|background| {
             let pair = Retrieved {
                 similarity,
                 pdq_distance: distance,
                 qualities,
             };
-            background.probability(pair, [asked.nearness?, other.nearness?])
+            let [asked, other] = nearness;
+            background.probability(pair, [asked?, other?])
         });
         fitted.unwrap_or_else(|| {
             let is_trusted = qualities.iter().all(|q| *q >= self.calibration.min_pdq_quality);

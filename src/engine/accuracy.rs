@@ -55,6 +55,8 @@ pub struct CascadeOptions {
     pub candidates: usize,
     /// Candidates that are verified, at most.
     pub verified: usize,
+    /// Whether the parts of queries and references are asked about too.
+    pub deep: bool,
 }
 
 /// A way of scoring pairs.

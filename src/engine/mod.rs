@@ -57,6 +57,7 @@ pub struct Engine {
     model: ModelHash,
     dim: usize,
     analysis: AnalysisPool,
+    analyser: Arc<Analyser>,
     cascade: Cascade,
     features: FeatureCache,
     /// Place in the cluster; none on a single node.
@@ -104,7 +105,9 @@ impl Engine {
             node,
             model,
             dim,
-            analysis: AnalysisPool::start(analyser, &config.ingest).map_err(EngineError::Threads)?,
+            analysis: AnalysisPool::start(Arc::clone(&analyser), &config.ingest)
+                .map_err(EngineError::Threads)?,
+            analyser,
             cascade,
             features: FeatureCache::new(config.search.feature_cache_bytes),
             seat: Mutex::new(seat),

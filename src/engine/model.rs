@@ -86,6 +86,8 @@ pub struct SearchOptions {
     pub k: usize,
     /// Weakest class of interest.
     pub level: MatchClass,
+    /// Whether the parts of the image are searched for too.
+    pub deep: bool,
 }
 
 /// Answer of a search.

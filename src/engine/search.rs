@@ -12,6 +12,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use super::collections::Collection;
 use super::{Answer, Engine, EngineError, Found, Probe, SearchOptions};
 use crate::dedup::Match;
+use crate::dedup::cascade::{Part, Prospect};
 use crate::error::ErrorKind;
 use crate::telemetry::names;
 use crate::types::{
@@ -24,12 +25,17 @@ use crate::vision::{Analysis, RgbImage, fingerprint, thumbnail};
 /// without copies only the first wave is paid for.
 pub(super) const WAVE: usize = 6;
 
+/// Nearest images of each part of an image that are candidates of a deep search.
+pub(super) const PART_NEIGHBOURS: usize = 4;
+
 /// An image that matches are looked for.
 pub(super) struct Subject {
     pub(super) fingerprint: Fingerprint,
     variants: [PdqHash; 8],
     /// The image at thumbnail size.
     preview: RgbImage,
+    /// Its parts, where the search is deep.
+    parts: Vec<Part>,
 }
 
 impl Subject {
@@ -38,6 +44,7 @@ impl Subject {
             fingerprint: analysis.fingerprint.clone(),
             variants: analysis.pdq_variants,
             preview: analysis.preview.clone(),
+            parts: Vec::new(),
         }
     }
 }
@@ -75,7 +82,11 @@ impl Engine {
             Probe::Stored(id) => Some(*id),
             Probe::File(_) => None,
         };
-        let subject = Arc::new(self.subject(&collection, probe).await?);
+        let mut subject = self.subject(&collection, probe).await?;
+        if options.deep {
+            subject = self.in_parts(subject).await?;
+        }
+        let subject = Arc::new(subject);
         let Matches {
             mut found, partial, ..
         } = self.matches(&collection, &subject, options.k).await?;
@@ -129,6 +140,17 @@ impl Engine {
         }
     }
 
+    /// The same image with its parts.
+    async fn in_parts(self: &Arc<Self>, subject: Subject) -> Result<Subject, EngineError> {
+        let engine = Arc::clone(self);
+        self.compute(move || {
+            let parts = engine.analyser.embed_parts(&subject.preview)?;
+            let parts = parts.into_iter().map(|part| engine.cascade.part(part)).collect();
+            Ok(Subject { parts, ..subject })
+        })
+        .await?
+    }
+
     /// A stored image as the subject of a search; its pixels come from its thumbnail.
     pub(super) async fn stored_subject(
         self: &Arc<Self>,
@@ -144,6 +166,7 @@ impl Engine {
                 fingerprint: stored,
                 variants,
                 preview,
+                parts: Vec::new(),
             })
         })
         .await?
@@ -203,10 +226,18 @@ impl Engine {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let near = near.into_iter().map(|hit| hit.id);
+            let mut near: Vec<ImageId> = near.into_iter().map(|hit| hit.id).collect();
+            for part in &subject.parts {
+                let hits = shard.search(&part.embedding, PART_NEIGHBOURS + 1)?;
+                near.extend(hits.into_iter().map(|hit| hit.id));
+            }
             let same = shard.by_pixel_hash(&print.pixel_hash);
             let looks = shard.pdq_within(&subject.variants, self.cascade.calibration().pdq_radius);
-            for id in near.chain(same).chain(looks.into_iter().map(|(id, _)| id)) {
+            for id in near
+                .into_iter()
+                .chain(same)
+                .chain(looks.into_iter().map(|(id, _)| id))
+            {
                 // One that was deleted meanwhile is no candidate.
                 if let Some(record) = shard.get(&id) {
                     records.insert(id, record);
@@ -231,7 +262,7 @@ impl Engine {
                     .into_iter()
                     .map(|record| {
                         let other = engine.cascade.prospect(&record.fingerprint);
-                        (engine.cascade.promise(asked, &subject.variants, other), record)
+                        (engine.promise(asked, &subject, other), record)
                     })
                     .collect();
                 promised.sort_by(|(p, x), (q, y)| q.total_cmp(p).then(x.id.cmp(&y.id)));
@@ -273,6 +304,16 @@ impl Engine {
         }
         candidates.extend(left.into_iter().map(unverified));
         Ok((candidates, features))
+    }
+
+    /// Probability that a candidate is a copy, by its descriptors or those of the subject's parts.
+    fn promise(&self, asked: Prospect<'_>, subject: &Subject, other: Prospect<'_>) -> f32 {
+        let whole = self.cascade.promise(asked, &subject.variants, other);
+        let of_part = |part| {
+            self.cascade
+                .promise_of_part(asked, part, &subject.variants, other)
+        };
+        subject.parts.iter().map(of_part).fold(whole, f32::max)
     }
 
     /// Keypoints of the image that matches are looked for: those of its preview, or remembered ones.

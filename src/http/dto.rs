@@ -389,6 +389,10 @@ pub(super) struct SearchParams {
     /// Weakest class to answer; `similar` when absent.
     #[param(inline)]
     pub(super) level: Option<ClassDto>,
+    /// Whether nine overlapping parts of the image are searched for too, which finds pictures that it contains; takes about
+    /// twice as long.
+    #[serde(default)]
+    pub(super) deep: bool,
     /// How fresh the answer must be; one node is always `strong`.
     #[param(inline)]
     #[expect(

@@ -101,6 +101,7 @@ pub(super) fn search_options(
         k if (1..=most).contains(&k) => Ok(SearchOptions {
             k,
             level: params.level.map_or(level, MatchClass::from),
+            deep: params.deep,
         }),
         k => Err(Problem::invalid(format!("k {k} is not within 1 to {most}"))),
     }

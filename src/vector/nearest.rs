@@ -52,62 +52,88 @@ fn by_graph(
     progress: impl Fn(JoinProgress) + Sync,
     take: impl Fn(&[Pair]) + Sync,
 ) -> Result<(), VectorError> {
-    let Some(first) = vectors.first() else {
-        return Ok(());
-    };
-    if vectors.len() > MAX_ROWS {
-        return Err(VectorError::TooManyRows);
-    }
-    vectors
-        .iter()
-        .try_for_each(|vector| VectorError::check_dim(first.dim(), vector))?;
     let total = vectors.len() as u64 * (INDEXING + 1);
-    let index = FrozenIndex::build_reporting(first.dim(), vectors, &BuildParams::default(), &|indexed| {
+    let set = SealedSet::of(vectors, &|indexed| {
         let done = indexed as u64 * INDEXING;
         progress(JoinProgress { done, total });
-    });
-    // The vectors and the parameters are right, and a block of MAX_ROWS vectors fits: see above.
-    let index = index
-        .and_then(|block| FrozenIndex::open(block.into()))
-        .map_err(|_| VectorError::TooManyRows)?;
+    })?;
     let done = AtomicU64::new(vectors.len() as u64 * INDEXING);
-    // A vector finds itself, too.
-    let k = count.saturating_add(1);
-    let params = SearchParams {
-        ef: SearchParams::default().ef.max(2 * k),
-        ..SearchParams::default()
-    };
     (0..vectors.len().div_ceil(BLOCK))
         .into_par_iter()
-        .try_for_each_init(
-            || (vec![Vec::<Hit>::new(); BLOCK], Vec::new()),
-            |(answers, pairs), block| {
-                let start = block * BLOCK;
-                let queries = &vectors[start..(start + BLOCK).min(vectors.len())];
-                index.search_each(queries, k, params, None, &mut answers[..queries.len()])?;
-                pairs.clear();
-                for ((row, query), hits) in (start..).zip(queries).zip(answers) {
-                    let others = hits.iter().filter(|hit| hit.row as usize != row);
-                    // Both vectors may find the pair: exact similarities are the same in both directions.
-                    let exact = others.map(|hit| (hit.row, query.similarity(&vectors[hit.row as usize])));
-                    #[expect(clippy::cast_possible_truncation, reason = "at most MAX_ROWS vectors")]
-                    pairs.extend(exact.filter(|&(_, similarity)| similarity >= min).map(
-                        |(other, similarity)| Pair {
-                            a: other.min(row as u32),
-                            b: other.max(row as u32),
-                            similarity,
-                        },
-                    ));
-                }
-                take(pairs);
-                let new = queries.len() as u64;
-                progress(JoinProgress {
-                    done: done.fetch_add(new, Ordering::Relaxed) + new,
-                    total,
-                });
-                Ok(())
-            },
-        )
+        .try_for_each(|block| {
+            let start = block * BLOCK;
+            let queries = &vectors[start..(start + BLOCK).min(vectors.len())];
+            let mut pairs = Vec::new();
+            // A vector finds itself, too.
+            for ((row, query), hits) in (start..)
+                .zip(queries)
+                .zip(set.nearest(queries, count.saturating_add(1))?)
+            {
+                let others = hits.iter().filter(|hit| hit.row as usize != row);
+                // Both vectors may find the pair: exact similarities are the same in both directions.
+                let exact = others.map(|hit| (hit.row, query.similarity(&vectors[hit.row as usize])));
+                #[expect(clippy::cast_possible_truncation, reason = "at most MAX_ROWS vectors")]
+                pairs.extend(exact.filter(|&(_, similarity)| similarity >= min).map(
+                    |(other, similarity)| Pair {
+                        a: other.min(row as u32),
+                        b: other.max(row as u32),
+                        similarity,
+                    },
+                ));
+            }
+            take(&pairs);
+            let new = queries.len() as u64;
+            progress(JoinProgress {
+                done: done.fetch_add(new, Ordering::Relaxed) + new,
+                total,
+            });
+            Ok(())
+        })
+}
+
+/// A set of vectors made ready to be asked for the nearest of many others.
+pub struct SealedSet {
+    index: Option<FrozenIndex>,
+}
+
+impl SealedSet {
+    /// Indexes `vectors`, on all threads of the current rayon pool; `progress` is told how many are done.
+    ///
+    /// # Errors
+    /// [`VectorError::WrongDimension`] when their dimensions differ, [`VectorError::TooManyRows`].
+    pub fn of(vectors: &[Embedding], progress: &dyn Fn(usize)) -> Result<Self, VectorError> {
+        let Some(first) = vectors.first() else {
+            return Ok(Self { index: None });
+        };
+        if vectors.len() > MAX_ROWS {
+            return Err(VectorError::TooManyRows);
+        }
+        vectors
+            .iter()
+            .try_for_each(|vector| VectorError::check_dim(first.dim(), vector))?;
+        let block = FrozenIndex::build_reporting(first.dim(), vectors, &BuildParams::default(), progress);
+        // The vectors and the parameters are right, and a block of MAX_ROWS vectors fits: see above.
+        let index = block
+            .and_then(|block| FrozenIndex::open(block.into()))
+            .map_err(|_| VectorError::TooManyRows)?;
+        Ok(Self { index: Some(index) })
+    }
+
+    /// The `count` nearest vectors of each query, best first; about one in a hundred is missed in a large set.
+    ///
+    /// # Errors
+    /// [`VectorError::WrongDimension`].
+    pub fn nearest(&self, queries: &[Embedding], count: usize) -> Result<Vec<Vec<Hit>>, VectorError> {
+        let mut answers = vec![Vec::new(); queries.len()];
+        if let Some(index) = &self.index {
+            let params = SearchParams {
+                ef: SearchParams::default().ef.max(2 * count),
+                ..SearchParams::default()
+            };
+            index.search_each(queries, count, params, None, &mut answers)?;
+        }
+        Ok(answers)
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::decode::{self, Demand, PixelBudget, sample};
 use super::profile::Part;
-use super::{DecodeLimits, Embedder, VisionError, fingerprint, resize, thumbnail};
+use super::{DecodeLimits, Embedder, VisionError, fingerprint, parts, resize, thumbnail};
 use crate::types::{Embedding, ExifSummary, Fingerprint, ImageFormat, PdqHash, PixelHash};
 
 /// Images embedded at once: enough for the network's speed, few enough to keep every core busy.
@@ -90,6 +90,14 @@ impl Analyser {
             .par_chunks(BATCH)
             .flat_map_iter(|chunk| self.analyse_chunk(chunk))
             .collect()
+    }
+
+    /// Embeddings of the [`parts`] of an image, of which `preview` is that of its analysis.
+    ///
+    /// # Errors
+    /// [`VisionError::Embedding`].
+    pub fn embed_parts(&self, preview: &RgbImage) -> Result<Vec<Embedding>, VisionError> {
+        self.embedder.embed(&parts(preview))
     }
 
     fn analyse_chunk(&self, files: &[Bytes]) -> Vec<Result<Analysis, VisionError>> {

@@ -12,6 +12,7 @@ mod error;
 mod exif;
 pub mod fingerprint;
 pub mod network;
+mod parts;
 mod polygon;
 pub mod profile;
 mod resize;
@@ -28,3 +29,4 @@ pub use error::VisionError;
 /// 8-bit RGB pixels, row-major: the only pixel type that other modules see.
 pub use image::RgbImage;
 pub use network::{ModelDescription, NetworkSpec};
+pub use parts::parts;

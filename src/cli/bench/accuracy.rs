@@ -43,6 +43,9 @@ pub(super) struct Args {
     /// Measure the whole cascade too: candidates, verification, probability
     #[arg(long)]
     cascade: bool,
+    /// Ask about the parts of every image too, as scan --deep and search --deep do
+    #[arg(long, requires = "cascade")]
+    deep: bool,
     /// File to write every verified pair to, for models/calibrate_unwarped.py
     #[arg(long, value_name = "FILE", requires = "cascade")]
     pairs: Option<PathBuf>,
@@ -85,6 +88,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         cascade: args.cascade.then_some(CascadeOptions {
             candidates: search.candidates,
             verified: search.verified,
+            deep: args.deep,
         }),
         seed: args.seed,
         limits: context.decode_limits(),

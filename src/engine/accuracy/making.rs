@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::AccuracyOptions;
 use super::plan::{Plan, Query, Source};
+use crate::types::Embedding;
 use crate::vision::attack::{self, Dice, SOURCE_SIDE};
 use crate::vision::verify::close_up;
 use crate::vision::{
@@ -73,6 +74,11 @@ impl<'a> Maker<'a> {
             self.stored(&picture)
         });
         self.analysed(files.collect())
+    }
+
+    /// Embeddings of the parts of an image; none where that fails.
+    pub(super) fn parts(&self, analysis: &Analysis) -> Vec<Embedding> {
+        self.analyser.embed_parts(&analysis.preview).unwrap_or_default()
     }
 
     /// Name of a file.

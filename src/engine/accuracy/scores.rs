@@ -143,7 +143,7 @@ impl<'a> Scorer<'a> {
         }
         self.standard = standard;
         if let Some(whole) = &mut self.whole {
-            whole.prepare(self.references.len());
+            whole.prepare(&self.references);
         }
     }
 

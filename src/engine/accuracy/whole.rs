@@ -1,10 +1,12 @@
 //! The whole cascade: candidates as a search finds them, verified in the same waves, judged by the same rules.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
 
 use super::figures::Bootstrap;
 use super::making::Maker;
@@ -12,8 +14,9 @@ use super::plan::Query;
 use super::scores::{Answer, Reference, Scores, top};
 use super::{CascadeOptions, Edit, Estimate, Group, Kind, Strength};
 use crate::dedup::calibration::{UNWARPED_FEATURES, unwarped_features};
+use crate::dedup::cascade::Part;
 use crate::dedup::{Cascade, Gate, Match};
-use crate::engine::search::WAVE;
+use crate::engine::search::{PART_NEIGHBOURS, WAVE};
 use crate::types::{MatchClass, Similarity};
 use crate::vision::Analysis;
 use crate::vision::verify::{Features, Verification, verify};
@@ -127,12 +130,22 @@ impl Clock {
     }
 }
 
+/// The references that are closest, as many as a deep search looks at.
+fn nearest(references: usize, closeness: impl Fn(usize) -> Similarity) -> impl Iterator<Item = usize> {
+    let mut ranked: Vec<(Reverse<Similarity>, usize)> =
+        (0..references).map(|at| (Reverse(closeness(at)), at)).collect();
+    ranked.sort_unstable();
+    ranked.into_iter().take(PART_NEIGHBOURS).map(|(_, at)| at)
+}
+
 /// Asks the cascade.
 pub(super) struct Whole<'a> {
     how: CascadeOptions,
     cascade: &'a Cascade,
     maker: &'a Maker<'a>,
     features: Vec<OnceLock<Features>>,
+    /// Parts of every reference, where the search is deep.
+    parts: Vec<Vec<Part>>,
     verifying: Clock,
     extracting: Clock,
     judging: Clock,
@@ -145,15 +158,28 @@ impl<'a> Whole<'a> {
             cascade,
             maker,
             features: Vec::new(),
+            parts: Vec::new(),
             verifying: Clock::default(),
             extracting: Clock::default(),
             judging: Clock::default(),
         }
     }
 
-    /// Makes room for the features of so many references.
-    pub(super) fn prepare(&mut self, references: usize) {
-        self.features = (0..references).map(|_| OnceLock::new()).collect();
+    /// Makes ready for searches among these references.
+    pub(super) fn prepare(&mut self, references: &[Reference]) {
+        self.features = references.iter().map(|_| OnceLock::new()).collect();
+        if self.how.deep {
+            let parts = |reference: &Reference| self.parts(&reference.analysis);
+            self.parts = references.par_iter().map(parts).collect();
+        }
+    }
+
+    fn parts(&self, analysis: &Analysis) -> Vec<Part> {
+        let embeddings = self.maker.parts(analysis);
+        embeddings
+            .into_iter()
+            .map(|part| self.cascade.part(part))
+            .collect()
     }
 
     pub(super) fn took(&self, time: Duration) {
@@ -259,7 +285,49 @@ impl<'a> Whole<'a> {
                 is_wanted.then_some((promise, *at))
             })
             .collect();
+        if self.how.deep {
+            promised.extend(self.by_parts(references, query));
+        }
         promised.sort_by(|(p, x), (q, y)| q.total_cmp(p).then(x.cmp(y)));
+        let mut seen = BTreeSet::new();
+        promised.retain(|(_, at)| seen.insert(*at));
+        promised
+    }
+
+    /// The references nearest to a part of the query, and those with a part nearest to the query, with their promise.
+    fn by_parts(&self, references: &[Reference], query: &Analysis) -> Vec<(f32, usize)> {
+        let asked = self.cascade.prospect(&query.fingerprint);
+        let other = |at: usize| self.cascade.prospect(&references[at].analysis.fingerprint);
+        let mut promised = Vec::new();
+        for part in self.parts(query) {
+            let closeness = |at: usize| {
+                let print = &references[at].analysis.fingerprint;
+                part.embedding.similarity(&print.embedding)
+            };
+            promised.extend(nearest(references.len(), closeness).map(|at| {
+                let promise = self
+                    .cascade
+                    .promise_of_part(asked, &part, &query.pdq_variants, other(at));
+                (promise, at)
+            }));
+        }
+        let best = |at: usize| {
+            let similarity = |part: &&Part| part.embedding.similarity(&query.fingerprint.embedding);
+            self.parts[at].iter().max_by_key(similarity)
+        };
+        let closeness = |at: usize| {
+            best(at).map_or(Similarity::clamped(-1.0), |part| {
+                part.embedding.similarity(&query.fingerprint.embedding)
+            })
+        };
+        promised.extend(nearest(references.len(), closeness).filter_map(|at| {
+            let variants = &references[at].analysis.pdq_variants;
+            let promise = self
+                .cascade
+                .promise_of_part(other(at), best(at)?, variants, asked);
+            Some((promise, at))
+        }));
+        promised.retain(|(promise, _)| self.cascade.is_promising(*promise));
         promised
     }
 

@@ -20,7 +20,7 @@ use crate::dedup::{self, Cascade, Edge, Match, originality};
 use crate::types::{Embedding, MatchClass, Similarity};
 use crate::vector::nearest::nearest_each;
 use crate::vision::verify::{Features, close_up};
-use crate::vision::{DecodeLimits, decode, thumbnail};
+use crate::vision::{Analyser, DecodeLimits, RgbImage, decode, thumbnail};
 
 /// Nearest images of each that are candidates, by either measure.
 const NEIGHBOURS: usize = 16;
@@ -53,6 +53,8 @@ pub(super) struct Comparer<'a> {
     pub(super) cascade: &'a Cascade,
     pub(super) cache: &'a Cache,
     pub(super) limits: &'a DecodeLimits,
+    /// Embeds the parts of images, where they are compared too.
+    pub(super) deep: Option<&'a Analyser>,
     pub(super) progress: &'a (dyn Fn(Progress) + Sync),
     features: Mutex<Recent>,
     close_ups: Mutex<Recent>,
@@ -68,6 +70,7 @@ impl<'a> Comparer<'a> {
         cascade: &'a Cascade,
         cache: &'a Cache,
         limits: &'a DecodeLimits,
+        deep: Option<&'a Analyser>,
         progress: &'a (dyn Fn(Progress) + Sync),
     ) -> Self {
         Self {
@@ -75,6 +78,7 @@ impl<'a> Comparer<'a> {
             cascade,
             cache,
             limits,
+            deep,
             progress,
             features: Mutex::new(Recent::new(FEATURES)),
             close_ups: Mutex::new(Recent::new(CLOSE_UPS)),
@@ -191,9 +195,11 @@ impl<'a> Comparer<'a> {
                 .is_promising(promise)
                 .then_some(Promising { a, b, promise })
         };
-        Ok(worthwhile(
-            candidates.pairs().into_iter().filter_map(promising).collect(),
-        ))
+        let mut found: Vec<Promising> = candidates.pairs().into_iter().filter_map(promising).collect();
+        if let Some(analyser) = self.deep {
+            found.extend(self.by_parts(analyser)?);
+        }
+        Ok(worthwhile(found))
     }
 
     /// The candidates as their likely copies let expect them: who agrees with them best, and which of them was turned.
@@ -288,15 +294,19 @@ impl<'a> Comparer<'a> {
         if let Some(features) = self.features.lock().get(index) {
             return Ok(features);
         }
+        let features = Arc::new(Features::extract(&self.preview(index)?));
+        self.features.lock().put(index, features.clone());
+        Ok(features)
+    }
+
+    /// The image at thumbnail size.
+    pub(super) fn preview(&self, index: u32) -> Result<RgbImage, ScanError> {
         let content = self.contents[index as usize].known.fingerprint.content_hash;
         let missing = || ScanError::Thumbnail {
             content: content.to_string(),
         };
         let bytes = self.cache.thumbnail(&content)?.ok_or_else(missing)?;
-        let preview = thumbnail::decode(&bytes).map_err(|_| missing())?;
-        let features = Arc::new(Features::extract(&preview));
-        self.features.lock().put(index, features.clone());
-        Ok(features)
+        thumbnail::decode(&bytes).map_err(|_| missing())
     }
 }
 

@@ -5,6 +5,7 @@
 mod cache;
 mod codec;
 mod comparing;
+mod deep;
 mod intake;
 mod sorting;
 mod verdicts;
@@ -53,6 +54,8 @@ pub struct ScanOptions {
     pub verdicts: Verdicts,
     /// Limits on what is read.
     pub limits: DecodeLimits,
+    /// Whether the parts of every image are compared too, for small and contained copies.
+    pub deep: bool,
     /// Coefficients and thresholds.
     pub calibration: Calibration,
 }
@@ -64,6 +67,8 @@ pub enum Phase {
     Reading,
     /// Comparing descriptors; counted in pairs.
     Comparing,
+    /// Embedding the parts of images; counted in images.
+    Parts,
     /// Verifying candidates; counted in pairs.
     Verifying,
 }
@@ -270,7 +275,8 @@ pub fn scan(
                 path: &walk.files[sorted.images[class.images[0]]].path,
             })
             .collect();
-        let comparer = Comparer::new(&contents, &cascade, &cache, &options.limits, progress);
+        let deep = options.deep.then_some(&analyser);
+        let comparer = Comparer::new(&contents, &cascade, &cache, &options.limits, deep, progress);
         let candidates: Vec<dedup::Candidate> = sorted.classes.iter().map(|c| c.best.clone()).collect();
         let matches = comparer.matches(&candidates, options.level, &options.keep, &sorted.apart)?;
         let groups = dedup::group(

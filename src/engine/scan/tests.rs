@@ -1,5 +1,6 @@
 //! Scans of folders made in code, with a stand-in for the network.
 
+mod deep;
 mod keepers;
 
 use std::fs;
@@ -105,6 +106,7 @@ fn options(root: &Path) -> ScanOptions {
         cache: None,
         verdicts: Verdicts::default(),
         limits: DecodeLimits::default(),
+        deep: false,
         calibration: Calibration::default(),
     }
 }
