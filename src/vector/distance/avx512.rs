@@ -197,22 +197,34 @@ fn dot_bf16_native(a: &[bf16], b: &[bf16]) -> f32 {
     let (a, b) = (a.as_ptr().cast::<i16>(), b.as_ptr().cast::<i16>());
     let mut sums = [_mm512_setzero_ps(); 4];
     let mut i = 0;
+    while i + 128 <= n {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: i + 128 <= n, so 32 lanes at i + 32 · lane are inside both slices; __m512bh is 32 bfloat16 of 16 bits
+            // each, for which every bit pattern is valid.
+            let (x, y): (__m512bh, __m512bh) = unsafe {
+                (
+                    std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_epi16(a.add(i + 32 * lane))),
+                    std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_epi16(b.add(i + 32 * lane))),
+                )
+            };
+            *sum = _mm512_dpbf16_ps(*sum, x, y);
+        }
+        i += 128;
+    }
     while i < n {
         let mask = if n - i >= 32 {
             u32::MAX
         } else {
             (1u32 << (n - i)) - 1
         };
-        // SAFETY: i < n, and the mask leaves out the lanes past n; __m512bh is 32 bfloat16 of 16 bits each, for
-        // which every bit pattern is valid.
+        // SAFETY: i < n, and the mask leaves out the lanes past n; __m512bh as above.
         let (x, y): (__m512bh, __m512bh) = unsafe {
             (
                 std::mem::transmute::<__m512i, __m512bh>(_mm512_maskz_loadu_epi16(mask, a.add(i))),
                 std::mem::transmute::<__m512i, __m512bh>(_mm512_maskz_loadu_epi16(mask, b.add(i))),
             )
         };
-        let lane = i / 32 % 4;
-        sums[lane] = _mm512_dpbf16_ps(sums[lane], x, y);
+        sums[0] = _mm512_dpbf16_ps(sums[0], x, y);
         i += 32;
     }
     sum_f32(sums)
@@ -236,8 +248,41 @@ fn offset(query: &[i8]) -> i32 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn dot_code(stored: &[u8], query: &[i8]) -> i32 {
     let n = query.len().min(stored.len());
-    // SAFETY: `stored` has n readable bytes.
-    unsafe { dot_code_at(stored.as_ptr(), &query[..n]) - offset(&query[..n]) }
+    let (stored, query) = (stored.as_ptr(), query.as_ptr());
+    let zero = _mm512_set1_epi8(-128);
+    // Sums of the products, and of what the offset of stored codes adds to them.
+    let (mut sums, mut offsets) = ([_mm512_setzero_si512(); 2], [_mm512_setzero_si512(); 2]);
+    let mut i = 0;
+    while i + 128 <= n {
+        for lane in 0..2 {
+            // SAFETY: i + 128 <= n, so 64 bytes at i + 64 · lane are inside both slices.
+            let (s, q) = unsafe {
+                (
+                    _mm512_loadu_si512(stored.add(i + 64 * lane).cast()),
+                    _mm512_loadu_si512(query.add(i + 64 * lane).cast()),
+                )
+            };
+            sums[lane] = _mm512_dpbusd_epi32(sums[lane], s, q);
+            offsets[lane] = _mm512_dpbusd_epi32(offsets[lane], zero, q);
+        }
+        i += 128;
+    }
+    while i < n {
+        let mask = lanes64(n - i);
+        // SAFETY: i < n, and the mask leaves out the lanes past n.
+        let (s, q) = unsafe {
+            (
+                _mm512_maskz_loadu_epi8(mask, stored.add(i).cast()),
+                _mm512_maskz_loadu_epi8(mask, query.add(i)),
+            )
+        };
+        sums[0] = _mm512_dpbusd_epi32(sums[0], s, q);
+        offsets[0] = _mm512_dpbusd_epi32(offsets[0], zero, q);
+        i += 64;
+    }
+    let sum = _mm512_add_epi32(sums[0], sums[1]);
+    let offset = _mm512_add_epi32(offsets[0], offsets[1]);
+    _mm512_reduce_add_epi32(_mm512_sub_epi32(sum, offset))
 }
 
 /// `Σ stored · query` without the offset's correction.
