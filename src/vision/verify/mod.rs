@@ -216,6 +216,13 @@ fn texture(luma: &Plane) -> Texture {
     }
 }
 
+/// Share that either image shows of the other where a camera moved a little between two shots.
+const SHIFTED: std::ops::Range<f32> = 0.75..0.97;
+/// Scales that differ by less are one.
+const ONE_SCALE: f32 = 1.03;
+/// Share of the tiles with something to say that show another thing after a second shot of a scene in motion.
+const OTHER_THINGS: f32 = 0.15;
+
 /// What verification found out about a pair. Facts and one score; what they amount to is decided in `dedup`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verification {
@@ -292,7 +299,26 @@ impl Alignment {
         let tiles = (self.agreeing + self.disagreeing) as f32;
         let other = self.contradicting as f32 >= CONTRADICTION * tiles || self.moved * 3 >= self.looked_for;
         let is_second = self.is_second_exposure();
-        moved || (is_second && (self.displacement > WANDERING || (self.moved >= 1 && other)))
+        let shaken = self.is_shaken();
+        moved || shaken || (is_second && (self.displacement > WANDERING || (self.moved >= 1 && other)))
+    }
+
+    /// The frame moved a little, upright and at one scale, so that each image shows something that the other lacks, and a good
+    /// part of what both show differs: a camera in a hand, and a scene that went on. Of a crop and its source one shows
+    /// nothing more.
+    fn is_shaken(&self) -> bool {
+        let [least, most] = [
+            self.overlap_a.min(self.overlap_b),
+            self.overlap_a.max(self.overlap_b),
+        ];
+        let turn = self.transform.rotation.rem_euclid(360.0);
+        let upright = turn.min(360.0 - turn) < 2.0 && !self.transform.mirrored;
+        let at_one_scale = (1.0 / ONE_SCALE..ONE_SCALE).contains(&self.transform.scale);
+        SHIFTED.contains(&least)
+            && SHIFTED.contains(&most)
+            && upright
+            && at_one_scale
+            && self.agreement() < 1.0 - OTHER_THINGS
     }
 
     /// One frame, noise of its own, and no warp to a tenth of a pixel: a second exposure, or a copy that was resampled more
