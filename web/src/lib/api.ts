@@ -197,7 +197,7 @@ function retryAfter(value: string | null): number | null {
 
 interface Call {
   method?: 'GET' | 'PUT' | 'POST' | 'DELETE';
-  query?: Record<string, string | number | undefined>;
+  query?: Record<string, string | number | boolean | undefined>;
   body?: FormData | object | undefined;
   signal?: AbortSignal | undefined;
 }
@@ -343,6 +343,8 @@ function uploadVerdicts(body: string): Uploaded[] | null {
 export interface SearchOptions {
   k?: number;
   level?: Level;
+  /** Search for the picture's parts too: finds pictures that it contains. */
+  deep?: boolean;
 }
 
 /** Searches with a picture that is not stored. */
@@ -350,22 +352,22 @@ export function searchFile(
   collection: string,
   file: Blob,
   name: string,
-  { k, level }: SearchOptions,
+  { k, level, deep }: SearchOptions,
   signal?: AbortSignal,
 ): Promise<SearchResult> {
   const form = new FormData();
   form.append('file', file, name);
-  return call(`${of(collection)}/search`, { method: 'POST', query: { k, level }, body: form, signal });
+  return call(`${of(collection)}/search`, { method: 'POST', query: { k, level, deep }, body: form, signal });
 }
 
 /** Searches with a stored image; it is not among its own matches. */
 export function searchId(
   collection: string,
   id: string,
-  { k, level }: SearchOptions,
+  { k, level, deep }: SearchOptions,
   signal?: AbortSignal,
 ): Promise<SearchResult> {
-  return call(`${of(collection)}/search`, { method: 'POST', query: { k, level }, body: { id }, signal });
+  return call(`${of(collection)}/search`, { method: 'POST', query: { k, level, deep }, body: { id }, signal });
 }
 
 // --- Groups

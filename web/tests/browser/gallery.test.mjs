@@ -260,6 +260,12 @@ test('the gallery', { timeout: 1_200_000 }, async (t) => {
     await page.getByRole('heading', { name: 'Similar images' }).waitFor();
     await page.locator('.status', { hasText: /match/ }).waitFor();
     assert.equal(await page.getByRole('heading', { name: 'scene-3.png' }).count(), 0, 'an image matches itself');
+    const asked = page.waitForResponse((answer) => answer.url().includes('/search?') && answer.url().includes('deep=true'));
+    await page.getByLabel('Search its parts too').check();
+    assert.equal((await asked).status(), 200);
+    await page.locator('.status', { hasText: /match/ }).waitFor();
+    await isAccessible(page, 'a deep search');
+    await fitsPhone(page, 'a deep search');
   });
 
   await step('collections are made, chosen and deleted', async () => {
