@@ -353,11 +353,7 @@ impl FrozenIndex {
             row_starts: block.section(Section::RowStarts),
             rows: block.section(Section::Rows),
             norms: block.section(Section::Norms),
-            originals: if block.version == 1 {
-                Originals::Half(block.section(Section::Originals))
-            } else {
-                Originals::Fixed(block.section(Section::Originals))
-            },
+            originals: Originals::of(block),
             step: shape.step,
             error: shape.error,
             spreads: &self.spreads,

@@ -3,6 +3,7 @@
 use half::f16;
 
 use super::super::distance::{Kernels, prefetch};
+use super::format::{Block, Section};
 
 /// Largest magnitude of a component.
 const LIMIT: f32 = 32_767.0;
@@ -41,7 +42,15 @@ pub(super) enum Originals<'a> {
     Fixed(&'a [i16]),
 }
 
-impl Originals<'_> {
+impl<'a> Originals<'a> {
+    /// Those of a block.
+    pub(super) fn of(block: &'a Block) -> Self {
+        match block.version {
+            1 => Self::Half(block.section(Section::Originals)),
+            _ => Self::Fixed(block.section(Section::Originals)),
+        }
+    }
+
     /// Product of the components in a range with as many of a query, in units of the original.
     pub(super) fn dot(self, range: std::ops::Range<usize>, query: &[f32], kernels: Kernels) -> f32 {
         match self {
