@@ -68,9 +68,17 @@ fn failed(path: &Path, error: redb::Error, wrote: bool) -> MetadataError {
         {
             MetadataError::Full
         }
-        redb::Error::Io(e) if e.kind() == io::ErrorKind::InvalidData => MetadataError::Corrupt {
-            reason: format!("{}: {e}", path.display()),
-        },
+        // A page that lies past the end: its number is wrong, or the file was cut off.
+        redb::Error::Io(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            MetadataError::Corrupt {
+                reason: format!("{}: {e}", path.display()),
+            }
+        }
         e if wrote => MetadataError::OutcomeUnknown {
             reason: e.to_string(),
         },
@@ -406,4 +414,26 @@ fn decode_change(revision: i64, event: &[u8], prefix: &str) -> Result<Option<Cha
             revision,
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn what_a_damaged_file_makes_redb_say_is_damage_and_names_the_file() {
+        let said = |kind: io::ErrorKind| {
+            let error = failed(
+                Path::new("here/metadata.redb"),
+                redb::Error::Io(kind.into()),
+                false,
+            );
+            (error.kind(), error.to_string().contains("metadata.redb"))
+        };
+        for kind in [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof] {
+            assert_eq!(said(kind), (ErrorKind::Corrupt, true));
+        }
+        assert_eq!(said(io::ErrorKind::PermissionDenied).0, ErrorKind::Unavailable);
+    }
 }
