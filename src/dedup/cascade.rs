@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::calibration::Calibration;
 use super::normalisation::{Background, Nearness, Retrieved};
 use super::{Evidence, Gate, Match};
-use crate::types::{Embedding, ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage, Transform};
+use crate::types::{Embedding, ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage};
 use crate::vision::Bank;
 use crate::vision::thumbnail::THUMBNAIL_SIDE;
 use crate::vision::verify::{Alignment, CLOSE_UP_SIDE, Features, Verification, traces, verify};
@@ -120,16 +120,12 @@ impl Cascade {
         if !self.is_verifiable(whole.print, other.print) {
             return 0.0;
         }
-        let distance = variants.iter().map(|v| v.hamming(&other.print.pdq)).min();
-        let distance = distance.unwrap_or(256);
-        let [whole_quality, other_quality] = [whole, other].map(|image| image.print.pdq_quality);
-        let (part_nearness, other_nearness) = (part.nearness, other.nearness);
-        let similarity = part.embedding.similarity(&other.print.embedding);
-        let asked = |qualities, nearness| self.likelihood(similarity, distance, qualities, nearness);
-        asked([whole_quality, other_quality], [part_nearness, other_nearness]).max(asked(
-            [other_quality, whole_quality],
-            [other_nearness, part_nearness],
-        ))
+        self.either_way(
+            part.embedding.similarity(&other.print.embedding),
+            least_distance(variants, other.print),
+            [whole, other].map(|image| image.print.pdq_quality),
+            [part.nearness, other.nearness],
+        )
     }
 
     /// Probability that one of two images was made from the other, by their descriptors alone: what the likelier of
@@ -143,9 +139,12 @@ impl Cascade {
         if !self.is_verifiable(a.print, b.print) {
             return 0.0;
         }
-        let distance = variants.iter().map(|v| v.hamming(&b.print.pdq)).min();
-        let distance = distance.unwrap_or(256);
-        self.retrieved(a, b, distance).max(self.retrieved(b, a, distance))
+        self.either_way(
+            a.print.embedding.similarity(&b.print.embedding),
+            least_distance(variants, b.print),
+            [a, b].map(|image| image.print.pdq_quality),
+            [a, b].map(|image| image.nearness),
+        )
     }
 
     /// Whether a pair of this promise is worth verifying.
@@ -193,7 +192,9 @@ impl Cascade {
                 Some(alignment) => {
                     let mut found = self.verified(similarity, v, alignment);
                     if let Some(transform) = &mut found.transform {
-                        transform.scale = scale_between(transform, a, b);
+                        // In pixels of the originals, whatever size verification saw them in.
+                        let area = |image: &Fingerprint| f64::from(image.width) * f64::from(image.height);
+                        transform.scale = transform.scale_between(area(a), area(b)) as f32;
                     }
                     found.evidence.pdq_distance = pdq_distance;
                     if found.evidence.held_back == Some(Gate::NoWarp) {
@@ -255,18 +256,19 @@ impl Cascade {
         if a.pdq_quality.min(b.pdq_quality) < self.calibration.min_pdq_quality {
             return None;
         }
-        variants.iter().map(|variant| variant.hamming(&b.pdq)).min()
+        Some(least_distance(variants, b))
     }
 
-    /// Probability that a pair is a copy, by its descriptors alone, when `asked` is the image asked about and the PDQ
-    /// hashes are `distance` apart.
-    fn retrieved(&self, asked: Prospect<'_>, other: Prospect<'_>, distance: u32) -> f32 {
-        self.likelihood(
-            asked.print.embedding.similarity(&other.print.embedding),
-            distance,
-            [asked, other].map(|image| image.print.pdq_quality),
-            [asked, other].map(|image| image.nearness),
-        )
+    /// [`Self::likelihood`] of the likelier of both ways to ask.
+    fn either_way(
+        &self,
+        similarity: Similarity,
+        distance: u32,
+        [a, b]: [u8; 2],
+        [near_a, near_b]: [Option<Nearness>; 2],
+    ) -> f32 {
+        self.likelihood(similarity, distance, [a, b], [near_a, near_b])
+            .max(self.likelihood(similarity, distance, [b, a], [near_b, near_a]))
     }
 
     /// What a cosine and a PDQ distance are worth, between an image asked about and another one of these qualities and
@@ -319,10 +321,12 @@ impl Cascade {
         let probability = match gate {
             // Verification looked and found nothing: that is evidence too.
             Gate::NoWarp => self.unwarped(a, variants, b, None),
-            _ => {
-                let nearest = variants.iter().map(|v| v.hamming(&b.pdq)).min().unwrap_or(256);
-                self.retrieved(self.prospect(a), self.prospect(b), nearest)
-            }
+            _ => self.likelihood(
+                similarity,
+                least_distance(variants, b),
+                [a, b].map(|image| image.pdq_quality),
+                [a, b].map(|image| self.nearness(&image.embedding)),
+            ),
         };
         let by_pdq = pdq_distance.is_some_and(|d| d <= self.calibration.pdq_radius);
         Match {
@@ -405,11 +409,10 @@ impl Match {
     }
 }
 
-/// Scale from `a` to `b` in pixels of the originals, whatever size verification saw them in.
-fn scale_between(transform: &Transform, a: &Fingerprint, b: &Fingerprint) -> f32 {
-    let area = |image: &Fingerprint| f64::from(image.width) * f64::from(image.height);
-    let [m0, m1, _, m3, m4, _] = transform.matrix;
-    ((m0 * m4 - m1 * m3).abs() * area(b) / area(a).max(1.0)).sqrt() as f32
+/// Bits that differ between an image's PDQ hash and the nearest of the eight variants of another's, 0 to 256.
+fn least_distance(variants: &[PdqHash; 8], image: &Fingerprint) -> u32 {
+    let distances = variants.iter().map(|variant| variant.hamming(&image.pdq));
+    distances.min().unwrap_or(256)
 }
 
 /// Whole frame: resized, recompressed, slightly toned, turned by a right angle or mirrored, and nothing else.

@@ -61,6 +61,13 @@ impl Transform {
             mirrored: self.mirrored,
         })
     }
+
+    /// Pixels of the second image for a pixel of the first, along a side, for images of so many pixels.
+    #[must_use]
+    pub fn scale_between(&self, first: f64, second: f64) -> f64 {
+        let [m0, m1, _, m3, m4, _] = self.matrix;
+        ((m0 * m4 - m1 * m3).abs() * second / first.max(1.0)).sqrt()
+    }
 }
 
 /// Axis-aligned rectangle in relative units, 0 to 1, origin at the top left.

@@ -197,7 +197,7 @@ impl<'a> Comparer<'a> {
         };
         let mut found: Vec<Promising> = candidates.pairs().into_iter().filter_map(promising).collect();
         if let Some(analyser) = self.deep {
-            found.extend(self.by_parts(analyser)?);
+            found.extend(self.by_parts(analyser, &embeddings, &prospects)?);
         }
         Ok(worthwhile(found))
     }

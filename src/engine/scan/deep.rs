@@ -14,20 +14,16 @@ use crate::vector::nearest::SealedSet;
 use crate::vision::Analyser;
 
 impl Comparer<'_> {
-    /// For each part of each image the nearest other images, where they are likely enough to be copies. Costs as much as embedding
+    /// For each part of each image the nearest other images, where they are likely enough to be copies. `embeddings` and
+    /// `prospects` are those of the contents. Costs as much as embedding
     /// every image nine more times.
-    pub(super) fn by_parts(&self, analyser: &Analyser) -> Result<Vec<Promising>, ScanError> {
-        let embeddings: Vec<Embedding> = self
-            .contents
-            .iter()
-            .map(|content| content.known.fingerprint.embedding.clone())
-            .collect();
-        let set = SealedSet::of(&embeddings, &|_| ())?;
-        let prospects: Vec<Prospect<'_>> = self
-            .contents
-            .par_iter()
-            .map(|content| self.cascade.prospect(&content.known.fingerprint))
-            .collect();
+    pub(super) fn by_parts(
+        &self,
+        analyser: &Analyser,
+        embeddings: &[Embedding],
+        prospects: &[Prospect<'_>],
+    ) -> Result<Vec<Promising>, ScanError> {
+        let set = SealedSet::of(embeddings, &|_| ())?;
         let (done, total) = (AtomicU64::new(0), self.contents.len() as u64);
         let found: Vec<Vec<Promising>> = (0u32..)
             .zip(self.contents)

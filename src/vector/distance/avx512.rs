@@ -285,31 +285,6 @@ fn dot_code(stored: &[u8], query: &[i8]) -> i32 {
     _mm512_reduce_add_epi32(_mm512_sub_epi32(sum, offset))
 }
 
-/// `Σ stored · query` without the offset's correction.
-///
-/// # Safety
-/// `query.len()` bytes are readable at `stored`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn dot_code_at(stored: *const u8, query: &[i8]) -> i32 {
-    let n = query.len();
-    let mut sums = [_mm512_setzero_si512(); 2];
-    let mut i = 0;
-    while i < n {
-        let mask = lanes64(n - i);
-        // SAFETY: i < n, and the mask leaves out the lanes past n.
-        let (s, q) = unsafe {
-            (
-                _mm512_maskz_loadu_epi8(mask, stored.add(i).cast()),
-                _mm512_maskz_loadu_epi8(mask, query.as_ptr().add(i)),
-            )
-        };
-        let lane = i / 64 % 2;
-        sums[lane] = _mm512_dpbusd_epi32(sums[lane], s, q);
-        i += 64;
-    }
-    _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
-}
-
 /// Four rows at a time: the query is loaded once for them, and their four sums are reduced together.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
 fn dot_code_rows(stored: &[u8], rows: &[u32], query: &[i8], out: &mut [i32]) {
@@ -354,8 +329,7 @@ fn dot_code_rows(stored: &[u8], rows: &[u32], query: &[i8], out: &mut [i32]) {
         unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), totals) };
     }
     for (&row, out) in rest.iter().zip(out_rest) {
-        // SAFETY: the row is within `stored`.
-        *out = unsafe { dot_code_at(stored.as_ptr().add(row as usize * stride), query) } - offset;
+        *out = dot_code(&stored[row as usize * stride..][..stride], query);
     }
 }
 

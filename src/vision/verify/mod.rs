@@ -299,23 +299,20 @@ impl Alignment {
         let tiles = (self.agreeing + self.disagreeing) as f32;
         let other = self.contradicting as f32 >= CONTRADICTION * tiles || self.moved * 3 >= self.looked_for;
         let is_second = self.is_second_exposure();
-        let shaken = self.is_shaken();
-        moved || shaken || (is_second && (self.displacement > WANDERING || (self.moved >= 1 && other)))
+        moved
+            || self.is_shaken()
+            || (is_second && (self.displacement > WANDERING || (self.moved >= 1 && other)))
     }
 
     /// The frame moved a little, upright and at one scale, so that each image shows something that the other lacks, and a good
     /// part of what both show differs: a camera in a hand, and a scene that went on. Of a crop and its source one shows
     /// nothing more.
     fn is_shaken(&self) -> bool {
-        let [least, most] = [
-            self.overlap_a.min(self.overlap_b),
-            self.overlap_a.max(self.overlap_b),
-        ];
         let turn = self.transform.rotation.rem_euclid(360.0);
         let upright = turn.min(360.0 - turn) < 2.0 && !self.transform.mirrored;
         let at_one_scale = (1.0 / ONE_SCALE..ONE_SCALE).contains(&self.transform.scale);
-        SHIFTED.contains(&least)
-            && SHIFTED.contains(&most)
+        SHIFTED.contains(&self.overlap_a)
+            && SHIFTED.contains(&self.overlap_b)
             && upright
             && at_one_scale
             && self.agreement() < 1.0 - OTHER_THINGS

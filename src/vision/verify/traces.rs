@@ -61,13 +61,6 @@ const CONTINUOUS: f32 = 0.5;
 /// Scale from which on edges are not compared.
 const OTHER_SIZE: f64 = 1.5;
 
-/// Pixels of `b` for a pixel of `a`, along a side.
-fn scale(a: &Plane, b: &Plane, transform: &Transform) -> f64 {
-    let [m0, m1, _, m3, m4, _] = transform.matrix;
-    let area = |plane: &Plane| (plane.width * plane.height) as f64;
-    ((m0 * m4 - m1 * m3).abs() * area(b) / area(a).max(1.0)).sqrt()
-}
-
 /// Looks for traces of editing in a pair that `transform` aligns and that differs in the boxes `changed` of the first.
 #[must_use]
 pub fn traces(a: &Features, b: &Features, transform: &Transform, changed: &[Region]) -> Traces {
@@ -82,7 +75,9 @@ pub fn traces(a: &Features, b: &Features, transform: &Transform, changed: &[Regi
     let here = Grain::of(luma_a, &|at| within(changed, at));
     let there = Grain::of(luma_b, &|at| within(changed, back.apply(at)));
     // Smaller, the same picture has more and harder edges.
-    let alike = (1.0 / OTHER_SIZE..OTHER_SIZE).contains(&scale(luma_a, luma_b, transform));
+    let area = |plane: &Plane| (plane.width * plane.height) as f64;
+    let scale = transform.scale_between(area(luma_a), area(luma_b));
+    let alike = (1.0 / OTHER_SIZE..OTHER_SIZE).contains(&scale);
     Traces {
         a: Trace {
             plain: plain_a,
