@@ -2,8 +2,9 @@
 //!
 //! A family of twelve copies has sixty-six pairs, and eleven of them say all there is to say. So images lead in turns: one
 //! that is likelier than its neighbours to be the picture all others were made from is verified against them, and what
-//! proves to be its copy is not compared with its siblings. At the end those pairs are left that no leader speaks for.
-//! The order depends on pairs, promises and ranks alone, never on threads.
+//! proves to be its copy is not compared with its siblings. Then those pairs are left that no leader speaks for. At the end
+//! families speak together: where several copies of one picture are unlikely candidates of the same image, their leader is
+//! tried. The order depends on pairs, promises and ranks alone, never on threads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,15 +29,18 @@ const LIKELY: f32 = 0.3;
 /// Of the less likely pairs of an image so many are verified, the likeliest.
 const UNLIKELY_KEPT: usize = 3;
 
-/// The pairs that are worth verifying: those that are likely, and of the others the best few of either image. Where the
-/// first few are no copies, the tenth is none either. Of a pair that comes more than once the highest promise counts.
-#[must_use]
-pub fn worthwhile(mut pairs: Vec<Promising>) -> Vec<Promising> {
+/// Members of a family that have to be candidates of an image, for the family's leader to be tried.
+const WITNESSES: usize = 2;
+
+/// The pairs that are worth verifying, and the others. Worth it are those that are likely, and of the others the best few of
+/// either image: where the first few are no copies, the tenth is none either. Of a pair that comes more than once the highest
+/// promise counts.
+fn split(mut pairs: Vec<Promising>) -> (Vec<Promising>, Vec<Promising>) {
     pairs.sort_by(|p, q| q.promise.total_cmp(&p.promise).then((p.a, p.b).cmp(&(q.a, q.b))));
     let mut seen = BTreeSet::new();
     pairs.retain(|pair| seen.insert((pair.a, pair.b)));
     let mut taken: BTreeMap<u32, usize> = BTreeMap::new();
-    pairs.retain(|pair| {
+    pairs.into_iter().partition(|pair| {
         let mut is_among_first = false;
         for image in [pair.a, pair.b] {
             let rank = taken.entry(image).or_default();
@@ -44,8 +48,7 @@ pub fn worthwhile(mut pairs: Vec<Promising>) -> Vec<Promising> {
             *rank += 1;
         }
         is_among_first || pair.promise >= LIKELY
-    });
-    pairs
+    })
 }
 
 /// The pairs that are still to be verified.
@@ -58,6 +61,9 @@ pub struct Agenda {
     /// Leaders that an image is a copy of, with the class.
     led_by: BTreeMap<u32, BTreeMap<u32, MatchClass>>,
     handed_out: BTreeSet<(u32, u32)>,
+    /// Candidates that nobody is likely enough by itself to be verified with.
+    unlikely: Vec<(u32, u32)>,
+    planned: usize,
     rounds: usize,
 }
 
@@ -69,14 +75,15 @@ enum State {
 }
 
 impl Agenda {
-    /// An agenda of `pairs` among `images` images. Leaders are those whom their neighbours promise to resemble most; of equal
+    /// An agenda of candidate `pairs` among `images` images. Leaders are those whom their neighbours promise to resemble most; of equal
     /// ones the first by `order`, which compares positions.
     #[must_use]
-    pub fn new(images: usize, pairs: &[Promising], order: impl Fn(u32, u32) -> std::cmp::Ordering) -> Self {
+    pub fn new(images: usize, pairs: Vec<Promising>, order: impl Fn(u32, u32) -> std::cmp::Ordering) -> Self {
+        let (pairs, unlikely) = split(pairs);
         let mut waiting: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         // Whole numbers add up to the same in any order.
         let mut weight = vec![0u64; images];
-        for pair in pairs {
+        for pair in &pairs {
             waiting.entry(pair.a).or_default().insert(pair.b);
             waiting.entry(pair.b).or_default().insert(pair.a);
             // In tenths: of several that all resemble each other `order` chooses.
@@ -101,8 +108,16 @@ impl Agenda {
             state: vec![State::Free; images],
             led_by: BTreeMap::new(),
             handed_out: BTreeSet::new(),
+            unlikely: unlikely.iter().map(|pair| (pair.a, pair.b)).collect(),
+            planned: pairs.len(),
             rounds: 0,
         }
+    }
+
+    /// How many pairs there are to verify at most, before families speak.
+    #[must_use]
+    pub fn planned(&self) -> usize {
+        self.planned
     }
 
     /// The pairs to verify next, in order; none when all is done. Tell [`Agenda::found`] what came out before asking again.
@@ -115,7 +130,8 @@ impl Agenda {
             }
             self.rounds = ROUNDS;
         }
-        self.rest()
+        let rest = self.rest();
+        if rest.is_empty() { self.by_families() } else { rest }
     }
 
     /// Takes the copies among the pairs of the last round: the pair, and its class.
@@ -180,6 +196,36 @@ impl Agenda {
         pairs.into_iter().collect()
     }
 
+    /// Leaders of families of which several members are candidates of an image that does not follow them.
+    fn by_families(&mut self) -> Vec<(u32, u32)> {
+        let mut witnesses: BTreeMap<(u32, u32), usize> = BTreeMap::new();
+        for &(a, b) in &self.unlikely {
+            for (image, member) in [(a, b), (b, a)] {
+                for leader in self.leaders(member) {
+                    let is_known = leader == image || self.leaders(image).any(|other| other == leader);
+                    if !is_known {
+                        *witnesses.entry((image, leader)).or_default() += 1;
+                    }
+                }
+            }
+        }
+        let pairs: BTreeSet<(u32, u32)> = witnesses
+            .into_iter()
+            .filter(|(_, count)| *count >= WITNESSES)
+            .map(|((a, b), _)| (a.min(b), a.max(b)))
+            .filter(|pair| !self.handed_out.contains(pair))
+            .collect();
+        self.handed_out.extend(&pairs);
+        pairs.into_iter().collect()
+    }
+
+    /// The images that lead a family an image belongs to, itself among them.
+    fn leaders(&self, image: u32) -> impl Iterator<Item = u32> {
+        let leads = self.state[image as usize] == State::Leads;
+        let others = self.led_by.get(&image).into_iter().flat_map(BTreeMap::keys);
+        leads.then_some(image).into_iter().chain(others.copied())
+    }
+
     /// The leader that shows the same frame, or the image itself.
     fn representative(&self, image: u32) -> u32 {
         let whole = |(leader, class): (&u32, &MatchClass)| (*class > MatchClass::Edited).then_some(*leader);
@@ -213,7 +259,7 @@ mod tests {
             .iter()
             .map(|&(a, b)| Promising { a, b, promise: 0.5 })
             .collect();
-        let mut agenda = Agenda::new(families.len(), &pairs, |x, y| x.cmp(&y));
+        let mut agenda = Agenda::new(families.len(), pairs, |x, y| x.cmp(&y));
         let mut done = Vec::new();
         for _ in 0..100 {
             let round = agenda.next_round();
@@ -257,7 +303,7 @@ mod tests {
         let pairs = [(0, 1), (2, 3), (1, 3)];
         let whole = verified(&families, &pairs, MatchClass::NearIdentical);
         assert!(whole.len() == 3, "{whole:?}");
-        let leaders = Agenda::new(4, &[], |x, y| x.cmp(&y)).next_round();
+        let leaders = Agenda::new(4, Vec::new(), |x, y| x.cmp(&y)).next_round();
         assert!(leaders.is_empty(), "nothing to verify");
         let parts = verified(&families, &pairs, MatchClass::Edited);
         assert!(parts.contains(&(1, 3)), "{parts:?}");
@@ -269,7 +315,7 @@ mod tests {
         let mut pairs: Vec<Promising> = (1..10).map(|b| promise(0, b, 0.05)).collect();
         // Image 9 has two likely copies and a crowd: 0 is not among its first three.
         pairs.extend([promise(9, 10, 0.9), promise(9, 11, 0.9), promise(9, 12, 0.2)]);
-        let kept: Vec<(u32, u32)> = worthwhile(pairs).iter().map(|p| (p.a, p.b)).collect();
+        let kept: Vec<(u32, u32)> = split(pairs).0.iter().map(|p| (p.a, p.b)).collect();
         assert!(kept.starts_with(&[(9, 10), (9, 11), (9, 12)]));
         assert!(kept.contains(&(0, 1)) && !kept.contains(&(0, 9)), "{kept:?}");
         assert_eq!(kept.len(), 3 + 8, "each of the others has no better pair");
@@ -284,7 +330,40 @@ mod tests {
             promise(0, 2, 0.9),
             promise(2, 3, 0.9),
         ];
-        let mut agenda = Agenda::new(4, &pairs, |x, y| x.cmp(&y));
+        let mut agenda = Agenda::new(4, pairs.to_vec(), |x, y| x.cmp(&y));
         assert_eq!(agenda.next_round(), [(0, 2), (1, 2), (2, 3)]);
+    }
+
+    #[test]
+    fn several_copies_of_one_picture_speak_together() {
+        let promise = |a, b, promise| Promising { a, b, promise };
+        // 0 leads 1, 2 and 3. Image 4 resembles three strangers more than any of them.
+        let siblings = all_pairs(4).into_iter();
+        let mut pairs: Vec<Promising> = siblings.map(|(a, b)| promise(a, b, 0.9)).collect();
+        pairs.extend([promise(1, 4, 0.1), promise(2, 4, 0.1)]);
+        pairs.extend((5..8).map(|b| promise(4, b, 0.2)));
+        pairs.extend((5..8).flat_map(|a| (8..11).map(move |b| promise(a, b, 0.25))));
+        let mut agenda = Agenda::new(11, pairs, |x, y| x.cmp(&y));
+        let mut done = Vec::new();
+        loop {
+            let round = agenda.next_round();
+            if round.is_empty() {
+                break;
+            }
+            assert!(done.len() < 100, "the agenda does not end");
+            let copies = round.iter().filter(|(a, b)| *a == 0 && *b < 5);
+            agenda.found(copies.map(|pair| (*pair, MatchClass::Edited)));
+            done.extend(round);
+        }
+        assert_eq!(
+            done.last(),
+            Some(&(0, 4)),
+            "the family's leader is tried at the end: {done:?}"
+        );
+        assert_eq!(
+            done.iter().filter(|(_, b)| *b == 4).count(),
+            1,
+            "and no other member is: {done:?}"
+        );
     }
 }

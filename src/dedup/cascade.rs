@@ -43,6 +43,8 @@ const WHOLE_AGREEMENT: f32 = 0.97;
 const WHOLE_OVERLAP: f32 = 0.97;
 /// Agreement below which a warp proves nothing: two pictures in equal frames agree in the frame and nowhere else.
 const LEAST_AGREEMENT: f32 = 0.35;
+/// Correlation of fine detail from which a frame has the noise of the other.
+const SAME_NOISE: f32 = 0.95;
 /// Keypoints that obey a warp by chance, or because of a common frame.
 const FEW_INLIERS: u32 = 12;
 /// Agreement that text-like images need.
@@ -376,9 +378,9 @@ impl Cascade {
         } else if alignment.is_another_moment() {
             found.hold_back(Gate::Burst);
         } else if verification.text_like
-            && !alignment.banded
+            && !is_laid_over(alignment)
             && (text_agreement(alignment) < TEXT_AGREEMENT
-                || (verification.side > THUMBNAIL_SIDE && alignment.contradicting > TEXT_TILES))
+                || (verification.side > THUMBNAIL_SIDE && alignment.outstanding > TEXT_TILES))
         {
             found.hold_back(Gate::TextLike);
         }
@@ -431,10 +433,15 @@ fn is_whole_frame(alignment: &Alignment) -> bool {
         && alignment.agreement() >= WHOLE_AGREEMENT
 }
 
+/// Whether all that differs was laid over one of the images: a sticker that moved between two exposures was not.
+fn is_laid_over(alignment: &Alignment) -> bool {
+    alignment.laid_over && (alignment.moved == 0 || alignment.fine_correlation >= SAME_NOISE)
+}
+
 /// Share of the tiles that do not show something else, 0 to 1: hard edges make much noise when they are recompressed.
 fn text_agreement(alignment: &Alignment) -> f32 {
-    let (agreeing, contradicting) = (alignment.agreeing as f32, alignment.contradicting as f32);
-    agreeing / (agreeing + contradicting).max(1.0)
+    let (agreeing, outstanding) = (alignment.agreeing as f32, alignment.outstanding as f32);
+    agreeing / (agreeing + outstanding).max(1.0)
 }
 
 /// Whether previews of this side show the images about as large as they are, or as large as a close-up.

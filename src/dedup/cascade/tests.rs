@@ -32,7 +32,8 @@ fn perfect() -> Alignment {
         agreeing: 300,
         disagreeing: 0,
         contradicting: 0,
-        banded: false,
+        outstanding: 0,
+        laid_over: false,
         moved: 0,
         looked_for: 0,
         grain: 1.0,
@@ -170,11 +171,12 @@ fn featureless_and_tiny_images_pass_by_bytes_and_pixels_only() {
 #[test]
 fn two_fillings_of_one_form_are_similar() {
     let (a, b) = (print(1), print(2));
-    let form = |disagreeing, contradicting| Verification {
+    let form = |disagreeing, outstanding| Verification {
         text_like: true,
         ..verification(Alignment {
             disagreeing,
-            contradicting,
+            contradicting: disagreeing,
+            outstanding,
             ..perfect()
         })
     };
@@ -189,6 +191,33 @@ fn two_fillings_of_one_form_are_similar() {
     );
     let recompressed = judge(&a, &b, &form(12, 0)).expect("alike");
     assert_eq!(recompressed.evidence.held_back, None);
+}
+
+#[test]
+fn a_sticker_on_a_screen_is_an_edit_unless_it_moved_between_two_exposures() {
+    let (a, b) = (print(1), print(2));
+    let held_back = |laid_over, moved, fine_correlation| {
+        let stickered = Alignment {
+            disagreeing: 60,
+            contradicting: 60,
+            outstanding: 60,
+            laid_over,
+            moved,
+            looked_for: 20,
+            fine_correlation,
+            ..perfect()
+        };
+        let seen = Verification {
+            text_like: true,
+            ..verification(stickered)
+        };
+        let found = judge(&a, &b, &seen).expect("alike");
+        found.evidence.held_back
+    };
+    assert_eq!(held_back(true, 0, 0.85), None);
+    assert_eq!(held_back(true, 1, 0.98), None);
+    assert_eq!(held_back(true, 1, 0.85), Some(Gate::TextLike));
+    assert_eq!(held_back(false, 0, 0.98), Some(Gate::TextLike));
 }
 
 #[test]
@@ -413,6 +442,7 @@ fn a_shaken_camera_before_a_scene_in_motion_is_another_moment_and_a_crop_is_not(
             agreeing: 300 - disagreeing,
             disagreeing,
             contradicting: disagreeing,
+            outstanding: disagreeing,
             ..perfect()
         };
         let found = judge(&a, &b, &verification(shifted)).expect("alike");

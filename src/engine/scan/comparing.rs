@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::cache::Cache;
 use super::intake::Known;
 use super::{Phase, Progress, ScanError};
-use crate::dedup::agenda::{Agenda, Promising, worthwhile};
+use crate::dedup::agenda::{Agenda, Promising};
 use crate::dedup::cascade::Prospect;
 use crate::dedup::groups::Apart;
 use crate::dedup::retrieval::{Candidates, PdqSet, pdq_join};
@@ -104,8 +104,8 @@ impl<'a> Comparer<'a> {
         let promising = self.candidates()?;
         let expected = self.expected(candidates, &promising);
         let order = |x: u32, y: u32| policy.compare(&expected[x as usize], &expected[y as usize]);
-        self.planned.store(promising.len() as u64, Ordering::Relaxed);
-        let mut agenda = Agenda::new(self.contents.len(), &promising, order);
+        let mut agenda = Agenda::new(self.contents.len(), promising, order);
+        self.planned.store(agenda.planned() as u64, Ordering::Relaxed);
         let (mut tested, mut matches) = (BTreeSet::new(), Matches::new());
         loop {
             let pairs = agenda.next_round();
@@ -199,7 +199,7 @@ impl<'a> Comparer<'a> {
         if let Some(analyser) = self.deep {
             found.extend(self.by_parts(analyser, &embeddings, &prospects)?);
         }
-        Ok(worthwhile(found))
+        Ok(found)
     }
 
     /// The candidates as their likely copies let expect them: who agrees with them best, and which of them was turned.

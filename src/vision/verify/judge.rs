@@ -1,9 +1,10 @@
 //! From two sets of features to a verification.
 
 use super::affine::Affine;
+use super::places::Places;
 use super::planes::{ENOUGH, Planes, TEXTURED, textured};
 use super::tiles::Tile;
-use super::{Alignment, Features, Verification, band, frame, pairing};
+use super::{Alignment, Features, Verification, frame, overlay, pairing};
 use crate::types::{Region, Transform};
 use crate::vision::polygon::clip;
 
@@ -280,6 +281,7 @@ impl Candidate {
             agreeing: u32::try_from(self.agreeing).unwrap_or(u32::MAX),
             disagreeing: u32::try_from(self.disagreeing).unwrap_or(u32::MAX),
             contradicting: u32::try_from(self.contradicting).unwrap_or(u32::MAX),
+            outstanding: u32::try_from(self.outstanding()).unwrap_or(u32::MAX),
             neutral: u32::try_from(self.tiles.len() - self.agreeing - self.disagreeing).unwrap_or(u32::MAX),
             correlation: mean(&|t| t.correlation),
             fine_correlation: mean(&|t| t.fine_correlation),
@@ -289,12 +291,25 @@ impl Candidate {
             offset: self.tone.1,
             saturation,
             colour_residual,
-            banded: self.contradicting > 0 && band::is_band(&self.tiles, self.tone),
+            laid_over: self.contradicting > 0
+                && overlay::is_laid_over(&self.tiles, self.tone, &self.places(a, b)),
             grain: grain as f32,
             moved,
             looked_for,
             changed: self.changed(a),
         }
+    }
+
+    /// How many tiles are left with more than recompression explains, and than the tiles that agree are left with.
+    fn outstanding(&self) -> usize {
+        let squares = self
+            .with(Verdict::Agrees)
+            .map(|tile| unexplained(tile, self.tone).powi(2));
+        let noise = (squares.sum::<f32>() / self.agreeing.max(1) as f32).sqrt();
+        let limit = CONTRADICTS + (noise - NOISE).max(0.0);
+        self.with(Verdict::Disagrees)
+            .filter(|tile| unexplained(tile, self.tone) > limit)
+            .count()
     }
 
     fn with(&self, verdict: Verdict) -> impl Iterator<Item = &Tile> {
@@ -316,27 +331,22 @@ impl Candidate {
         }
     }
 
+    fn places<'f>(&self, a: &'f Features, b: &'f Features) -> Places<'f> {
+        Places {
+            a,
+            b,
+            map: self.map,
+            unit: self.unit,
+        }
+    }
+
     /// Slope and residual of the tiles' mean chroma, A to B.
     fn colour(&self, a: &Features, b: &Features) -> (f32, f32) {
-        let quarter = self.unit as f32 / 4.0;
+        let places = self.places(a, b);
         let points: Vec<[[f32; 2]; 2]> = self
             .with(Verdict::Agrees)
             .chain(self.with(Verdict::Neutral))
-            .map(|tile| {
-                let bounds = tile.bounds.map(|v| v * quarter);
-                let corner = |x: f32, y: f32| {
-                    let unit = self.unit;
-                    self.map
-                        .apply([f64::from(x) * unit, f64::from(y) * unit])
-                        .map(|v| v as f32 / 4.0)
-                };
-                let (p, q) = (
-                    corner(tile.bounds[0], tile.bounds[2]),
-                    corner(tile.bounds[1], tile.bounds[3]),
-                );
-                let there = [p[0].min(q[0]), p[0].max(q[0]), p[1].min(q[1]), p[1].max(q[1])];
-                [0, 1].map(|c| [a.chroma[c].mean(bounds), b.chroma[c].mean(there)])
-            })
+            .map(|tile| places.chroma(tile))
             .collect();
         if points.len() < 4 {
             return (1.0, 0.0);

@@ -7,13 +7,14 @@
 //! not correlate. Everything is deterministic.
 
 mod affine;
-mod band;
 mod describe;
 mod detect;
 mod frame;
 mod judge;
 mod moved;
+mod overlay;
 mod pairing;
+mod places;
 mod plane;
 mod planes;
 mod refine;
@@ -255,6 +256,9 @@ pub struct Alignment {
     pub disagreeing: u32,
     /// Of the disagreeing tiles those that recompression cannot explain.
     pub contradicting: u32,
+    /// Of the contradicting tiles those that stand out from the noise of the agreeing ones too: a low quality leaves much
+    /// noise on hard edges.
+    pub outstanding: u32,
     /// Tiles that are flat in both images and of the same tone: they prove nothing.
     pub neutral: u32,
     /// Mean correlation of the agreeing tiles, 0 to 1.
@@ -275,8 +279,9 @@ pub struct Alignment {
     pub saturation: f32,
     /// Root mean square of the tiles' chroma that gain and offset leave unexplained, levels of 0 to 255.
     pub colour_residual: f32,
-    /// All that recompression cannot explain lies in one band across the frame, on ground of its own: a caption.
-    pub banded: bool,
+    /// All that recompression cannot explain lies in one band across the frame or in one patch, on ground of its own: a
+    /// caption, a sticker.
+    pub laid_over: bool,
     /// Pixels of the finest planes of equal size for each pixel of the planes that were compared: 1, or more where the
     /// images only agree, or only have anything to say, at a coarser scale.
     pub grain: f32,
@@ -306,7 +311,7 @@ impl Alignment {
 
     /// The frame moved a little, upright and at one scale, so that each image shows something that the other lacks, and a good
     /// part of what both show differs: a camera in a hand, and a scene that went on. Of a crop and its source one shows
-    /// nothing more.
+    /// nothing more, and of a copy with a caption and one with a margin nothing but these differs.
     fn is_shaken(&self) -> bool {
         let turn = self.transform.rotation.rem_euclid(360.0);
         let upright = turn.min(360.0 - turn) < 2.0 && !self.transform.mirrored;
@@ -315,6 +320,7 @@ impl Alignment {
             && SHIFTED.contains(&self.overlap_b)
             && upright
             && at_one_scale
+            && !self.laid_over
             && self.agreement() < 1.0 - OTHER_THINGS
     }
 

@@ -16,6 +16,9 @@ const STRIDE: usize = 2;
 const FOUND: f32 = 0.9;
 /// What it has to correlate better there.
 const BETTER: f32 = 0.2;
+/// What it has to correlate better there than with what the frame itself shows there: along an edge and in a pattern
+/// everything is found again.
+const DISTINCT: f32 = 0.05;
 /// Steps nearer than this are no movement, pixels.
 const STILL: f32 = 1.5;
 /// What moves together moves by the same, to so many pixels.
@@ -126,7 +129,35 @@ impl Kernel for Search<'_> {
         }
         let step = best.1.map(|at| at as f32 - REACH as f32);
         let is_found = best.0 >= FOUND && best.0 >= here + BETTER && step[0].hypot(step[1]) >= STILL;
-        is_found.then_some(step)
+        let is_distinct = || best.0 >= self.itself(&pixels, stride, norm, best.1) + DISTINCT;
+        (is_found && is_distinct()).then_some(step)
+    }
+}
+
+impl Search<'_> {
+    /// Correlation of the tile with its own image that far away; 0 where that is not in the frame.
+    #[inline(always)]
+    fn itself(&self, pixels: &[f32], stride: usize, norm: f32, at: [usize; 2]) -> f32 {
+        let [left, right, top, bottom] = self.tile.bounds.map(|edge| edge as usize);
+        let moved = |edge: usize, by: usize| (edge + by).checked_sub(REACH);
+        let (Some(x), Some(y)) = (moved(left, at[0]), moved(top, at[1])) else {
+            return 0.0;
+        };
+        let (width, height) = (right - left, bottom - top);
+        if x + width > self.target.width || y + height > self.target.height {
+            return 0.0;
+        }
+        let (mut sum, mut squares, mut product) = (0.0f32, 0.0f32, 0.0f32);
+        for (row, pixels) in (y..y + height).zip(pixels.chunks_exact(stride)) {
+            for (&there, here) in self.target.row(row)[x..x + width].iter().zip(pixels) {
+                let there = f32::from(there) - self.tile.mean_target;
+                sum += there;
+                squares += there * there;
+                product += there * here;
+            }
+        }
+        let variance = squares - sum * sum / (width * height) as f32;
+        product / (variance.max(1.0) * norm).sqrt()
     }
 }
 

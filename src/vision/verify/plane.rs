@@ -148,18 +148,31 @@ impl Plane {
     }
 
     /// Mean over the rectangle `x0..x1 × y0..y1` of the plane, in pixels, cut to whole pixels (at least one).
-    pub(super) fn mean(&self, [x0, x1, y0, y1]: [f32; 4]) -> f32 {
+    pub(super) fn mean(&self, bounds: [f32; 4]) -> f32 {
+        let (mut sum, mut count) = (0u32, 0u32);
+        for row in self.cut(bounds) {
+            sum += row.iter().map(|&v| u32::from(v)).sum::<u32>();
+            count += row.len() as u32;
+        }
+        sum as f32 / count as f32
+    }
+
+    /// Median over such a rectangle, the upper one of an even number.
+    pub(super) fn median(&self, bounds: [f32; 4]) -> u8 {
+        let mut values: Vec<u8> = self.cut(bounds).flatten().copied().collect();
+        let middle = values.len() / 2;
+        *values.select_nth_unstable(middle).1
+    }
+
+    /// The rows of a rectangle, cut to whole pixels (at least one).
+    fn cut(&self, [x0, x1, y0, y1]: [f32; 4]) -> impl Iterator<Item = &[u8]> {
         let span = |from: f32, to: f32, len: usize| {
             let a = (from.max(0.0) as usize).min(len - 1);
             let b = (to.round().max(0.0) as usize).clamp(a + 1, len);
             a..b
         };
         let (xs, ys) = (span(x0, x1, self.width), span(y0, y1, self.height));
-        let count = (xs.len() * ys.len()) as f32;
-        let sum: u32 = ys
-            .map(|y| self.row(y)[xs.clone()].iter().map(|&v| u32::from(v)).sum::<u32>())
-            .sum();
-        sum as f32 / count
+        ys.map(move |y| &self.row(y)[xs.clone()])
     }
 }
 

@@ -1,32 +1,102 @@
-//! Captions over pictures of text: a band across the frame, on ground of its own.
+//! Captions and stickers over pictures of text: a band across the frame or a patch within it, on ground of its own.
 //!
-//! Two fillings of one form differ in ink and share the paper. A caption that somebody put over a screenshot brings its own
-//! ground along, reaches from side to side at the top or the bottom, and leaves all the rest as it was.
+//! Two fillings of one form differ in ink and share the paper. What somebody put over a screenshot brings its own ground
+//! along: a caption reaches from side to side at the top or the bottom, a sticker or a logo is one piece without holes. All
+//! the rest is as it was.
 
 use super::judge::{CONTRADICTS, TONE, Verdict, judge, unexplained};
+use super::places::Places;
 use super::tiles::Tile;
 
 /// Share of the frame's length that a band reaches over.
 const ACROSS: f32 = 0.93;
 /// Share of the frame's height that a band covers at most.
 const THICK: f32 = 0.25;
+/// Shares of the frame's tiles that a patch covers.
+const PATCH: std::ops::Range<f32> = 0.015..0.25;
+/// Share of the tiles in the box around a patch that differ: a disc fills .79 of it.
+const FILLED: f32 = 0.6;
+/// Share of a patch's tiles whose ground differs.
+const REPAINTED: f32 = 0.6;
 /// Share of the band's tiles that differ.
 const DENSE: f32 = 0.85;
 /// Share of the differing tiles whose ground differs.
 const GROUND: f32 = 0.7;
-/// Of the tiles outside the band, one in so many may differ.
+/// Of the tiles outside a band, one in so many may differ.
 const STRAY: usize = 70;
+/// And of those outside a patch: its own border is among them.
+const STRAY_AROUND: usize = 40;
 /// Tiles outside the band that have to agree.
 const LEAST: usize = 24;
 
-/// Whether all that contradicts lies in one band, and whether the rest agrees.
-pub(super) fn is_band(tiles: &[Tile], tone: (f32, f32)) -> bool {
+/// Whether all that contradicts lies in one band or patch, and whether the rest agrees.
+pub(super) fn is_laid_over(tiles: &[Tile], tone: (f32, f32), places: &Places<'_>) -> bool {
     let contradicts =
         |tile: &Tile| judge(tile, tone) == Verdict::Disagrees && unexplained(tile, tone) > CONTRADICTS;
     let frame = bounds(tiles.iter());
     [Side::Top, Side::Bottom, Side::Left, Side::Right]
         .into_iter()
         .any(|side| is_band_at(side, tiles, frame, &contradicts, tone))
+        || is_patch(tiles, &contradicts, tone, places)
+}
+
+/// Whether what contradicts is one piece that fills its box, has other ground, and leaves the rest alone.
+fn is_patch(
+    tiles: &[Tile],
+    contradicts: &dyn Fn(&Tile) -> bool,
+    tone: (f32, f32),
+    places: &Places<'_>,
+) -> bool {
+    let differing: Vec<&Tile> = tiles.iter().filter(|tile| contradicts(tile)).collect();
+    let patch = largest_piece(&differing);
+    let share = patch.len() as f32 / tiles.len().max(1) as f32;
+    if !PATCH.contains(&share) {
+        return false;
+    }
+    let [left, right, top, bottom] = bounds(patch.iter().copied());
+    let in_box = |tile: &&Tile| {
+        let [l, r, t, b] = tile.bounds;
+        l >= left && r <= right && t >= top && b <= bottom
+    };
+    let other_ground = patch
+        .iter()
+        .filter(|tile| places.has_other_ground(tile, tone))
+        .count();
+    let agreeing = tiles
+        .iter()
+        .filter(|tile| judge(tile, tone) == Verdict::Agrees)
+        .count();
+    let stray = differing.len() - patch.len();
+    patch.len() as f32 >= FILLED * tiles.iter().filter(in_box).count() as f32
+        && other_ground as f32 >= REPAINTED * patch.len() as f32
+        && agreeing >= LEAST
+        && stray * STRAY_AROUND <= agreeing
+}
+
+/// The most tiles that hang together.
+fn largest_piece<'t>(tiles: &[&'t Tile]) -> Vec<&'t Tile> {
+    let mut left: Vec<&Tile> = tiles.to_vec();
+    let mut largest = Vec::new();
+    while let Some(first) = left.pop() {
+        let mut piece = vec![first];
+        let mut at = 0;
+        while at < piece.len() {
+            let (beside, apart) = left.iter().partition(|tile| is_beside(piece[at], tile));
+            left = apart;
+            piece.extend::<Vec<&Tile>>(beside);
+            at += 1;
+        }
+        if piece.len() > largest.len() {
+            largest = piece;
+        }
+    }
+    largest
+}
+
+/// Whether two tiles have a side or a corner in common.
+fn is_beside(one: &Tile, other: &Tile) -> bool {
+    let ([l, r, t, b], [left, right, top, bottom]) = (one.bounds, other.bounds);
+    l <= right && left <= r && t <= bottom && top <= b
 }
 
 #[derive(Clone, Copy)]

@@ -1,0 +1,55 @@
+//! Where a tile lies in both previews, and what brightness and colour it has there.
+
+use super::Features;
+use super::affine::Affine;
+use super::plane::Plane;
+use super::tiles::Tile;
+
+/// Side of a chroma plane's pixel, pixels of the preview.
+const CHROMA: f32 = 4.0;
+/// Difference of the ground's brightness from which it is another, grey levels.
+const REPAINTED: f32 = 20.0;
+/// The same of colour, levels of 0 to 255: its planes are coarse, and dense ink colours the paper between the letters.
+const RECOLOURED: f32 = 40.0;
+
+/// A pair of images, and the map that carries pixels of A's preview to pixels of B's.
+pub(super) struct Places<'f> {
+    pub(super) a: &'f Features,
+    pub(super) b: &'f Features,
+    pub(super) map: Affine,
+    /// Pixels of A's preview per pixel of the plane the tiles were measured on.
+    pub(super) unit: f64,
+}
+
+impl Places<'_> {
+    /// Mean blue and red difference of a tile, in A and in B.
+    pub(super) fn chroma(&self, tile: &Tile) -> [[f32; 2]; 2] {
+        let [here, there] = self.boxes(tile).map(|bounds| bounds.map(|v| v / CHROMA));
+        [0, 1].map(|c| [self.a.chroma[c].mean(here), self.b.chroma[c].mean(there)])
+    }
+
+    /// Whether most of a tile has another brightness or colour: ink covers less, what is laid over an image covers all of it.
+    /// `tone` is gain and offset of brightness.
+    pub(super) fn has_other_ground(&self, tile: &Tile, (gain, offset): (f32, f32)) -> bool {
+        let [here, there] = self.boxes(tile);
+        let median = |planes: [&Plane; 2], scale: f32| {
+            [(planes[0], here), (planes[1], there)]
+                .map(|(plane, bounds)| f32::from(plane.median(bounds.map(|v| v / scale))))
+        };
+        let [x, y] = median([&self.a.luma[0], &self.b.luma[0]], 1.0);
+        let [u, v] = [0, 1].map(|c| {
+            let [u, v] = median([&self.a.chroma[c], &self.b.chroma[c]], CHROMA);
+            v - u
+        });
+        (y - gain * x - offset).abs() > REPAINTED || u.hypot(v) > RECOLOURED
+    }
+
+    /// The tile in A, and the box around it in B: left, right, top, bottom, pixels of the previews.
+    fn boxes(&self, tile: &Tile) -> [[f32; 4]; 2] {
+        let here = tile.bounds.map(|v| v * self.unit as f32);
+        let [left, right, top, bottom] = here.map(f64::from);
+        let (p, q) = (self.map.apply([left, top]), self.map.apply([right, bottom]));
+        let there = [p[0].min(q[0]), p[0].max(q[0]), p[1].min(q[1]), p[1].max(q[1])].map(|v| v as f32);
+        [here, there]
+    }
+}
