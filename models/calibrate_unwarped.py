@@ -23,7 +23,7 @@ def read(path):
     held_out, half_b, copies, features = [], [], [], []
     with open(path, encoding="utf-8") as file:
         for line in file:
-            _edits, held, query, _reference, is_copy, _class, gate, *values = line.rstrip("\n").split("\t")
+            _edits, held, query, _, is_copy, _class, gate, _probability, *values = line.rstrip("\n").split("\t")
             if gate.startswith(GATE):
                 held_out.append(held == "1")
                 half_b.append(bool(zlib.crc32(query.rsplit("/", 1)[-1].encode()) & 1))

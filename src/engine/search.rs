@@ -18,7 +18,7 @@ use crate::telemetry::names;
 use crate::types::{
     CollectionName, Fingerprint, ImageId, ImagePair, ImageRecord, MatchClass, PdqHash, Verdict,
 };
-use crate::vision::verify::{self, Features, Traces, Verification};
+use crate::vision::verify::{self, Features};
 use crate::vision::{Analysis, RgbImage, fingerprint, thumbnail};
 
 /// Candidates verified together, best first. Verification goes on while such a wave still finds copies: of an image
@@ -49,12 +49,8 @@ impl Subject {
     }
 }
 
-/// An image of the collection that may match.
-struct Candidate {
-    record: Arc<ImageRecord>,
-    verification: Option<Verification>,
-    traces: Option<Traces>,
-}
+/// An image of the collection, and what the cascade says of it.
+type Judged = (Arc<ImageRecord>, Option<Match>);
 
 /// Matches of one image.
 pub(super) struct Matches {
@@ -189,11 +185,17 @@ impl Engine {
         };
         metrics::histogram!(names::STAGE_SECONDS, "stage" => "candidates").record(started.elapsed());
         let started = Instant::now();
-        let (candidates, features) = self.verify(subject, records).await?;
+        let (judged, features) = self.judge(subject, records).await?;
         metrics::histogram!(names::STAGE_SECONDS, "stage" => "verify").record(started.elapsed());
-        let mut found: Vec<Found> = candidates
+        let mut found: Vec<Found> = judged
             .into_iter()
-            .filter_map(|candidate| self.judge(collection, subject, candidate))
+            .filter_map(|(record, matched)| {
+                Some(Found {
+                    record,
+                    matched: matched?,
+                })
+            })
+            .filter(|found| !is_overruled(collection, subject, found))
             .collect();
         found.sort_by_key(|found| Reverse(rank(found)));
         Ok(Matches {
@@ -247,13 +249,13 @@ impl Engine {
         Ok((records.into_values().collect(), partial))
     }
 
-    /// Verifies those candidates that geometry can decide, closest first, as many as configured. Answers with the subject's
-    /// keypoints too, where there was anything to verify.
-    async fn verify(
+    /// Judges candidates, and verifies before those that geometry can decide, closest first, as many as configured. Answers
+    /// with the subject's keypoints too, where there was anything to verify.
+    async fn judge(
         self: &Arc<Self>,
         subject: &Arc<Subject>,
         records: Vec<Arc<ImageRecord>>,
-    ) -> Result<(Vec<Candidate>, Option<Arc<Features>>), EngineError> {
+    ) -> Result<(Vec<Judged>, Option<Arc<Features>>), EngineError> {
         let promised = {
             let (engine, subject) = (Arc::clone(self), Arc::clone(subject));
             self.compute(move || {
@@ -277,33 +279,49 @@ impl Engine {
         let records = |promised: Vec<(f32, Arc<ImageRecord>)>| promised.into_iter().map(|(_, record)| record);
         let (mut wanted, rest): (Vec<_>, Vec<_>) = (records(wanted).collect(), records(rest).collect());
         let mut left = wanted.split_off(wanted.len().min(self.config.search.verified));
-        let unverified = |record| Candidate {
-            record,
-            verification: None,
-            traces: None,
-        };
-        let mut candidates: Vec<Candidate> = rest.into_iter().map(unverified).collect();
+        let mut judged: Vec<Judged> = rest
+            .into_iter()
+            .map(|record| self.unverified(subject, record))
+            .collect();
         let mut features = None;
+        let mut at_most = 1.0;
         if !wanted.is_empty() {
             let subject_features = self.subject_features(subject).await?;
             features = Some(Arc::clone(&subject_features));
             let mut wanted = wanted.into_iter();
             loop {
-                let wave: Vec<Candidate> = stream::iter(wanted.by_ref().take(WAVE))
-                    .map(|record| self.verified(Arc::clone(&subject_features), record))
+                let wave: Vec<Judged> = stream::iter(wanted.by_ref().take(WAVE))
+                    .map(|record| self.verified(Arc::clone(&subject_features), Arc::clone(subject), record))
                     .buffered(WAVE)
                     .try_collect()
                     .await?;
-                let finds = wave.iter().any(|candidate| self.is_copy(subject, candidate));
-                candidates.extend(wave);
+                let matches = || wave.iter().filter_map(|(_, matched)| matched.as_ref());
+                let finds = matches().any(|matched| matched.class > MatchClass::Similar);
+                if !wave.is_empty() {
+                    at_most = matches().map(|matched| matched.probability).fold(0.0, f32::max);
+                }
+                judged.extend(wave);
                 if !finds {
                     break;
                 }
             }
             left.extend(wanted);
         }
-        candidates.extend(left.into_iter().map(unverified));
-        Ok((candidates, features))
+        // They promised less than those that were verified last: they are worth no more.
+        judged.extend(left.into_iter().map(|record| {
+            let (record, mut matched) = self.unverified(subject, record);
+            if let Some(matched) = &mut matched {
+                matched.probability = matched.probability.min(at_most);
+            }
+            (record, matched)
+        }));
+        Ok((judged, features))
+    }
+
+    fn unverified(&self, subject: &Subject, record: Arc<ImageRecord>) -> Judged {
+        let (a, b) = (&subject.fingerprint, &record.fingerprint);
+        let matched = self.cascade.judge(a, &subject.variants, b, None);
+        (record, matched)
     }
 
     /// Probability that a candidate is a copy, by its descriptors or those of the subject's parts.
@@ -329,46 +347,28 @@ impl Engine {
             .await
     }
 
-    fn is_copy(&self, subject: &Subject, candidate: &Candidate) -> bool {
-        let (a, b) = (&subject.fingerprint, &candidate.record.fingerprint);
-        let matched = self
-            .cascade
-            .judge(a, &subject.variants, b, candidate.verification.as_ref());
-        matched.is_some_and(|matched| matched.class > MatchClass::Similar)
-    }
-
     async fn verified(
         self: &Arc<Self>,
         features: Arc<Features>,
+        subject: Arc<Subject>,
         record: Arc<ImageRecord>,
-    ) -> Result<Candidate, EngineError> {
+    ) -> Result<Judged, EngineError> {
         let other = match self.features(&record).await {
             Ok(other) => other,
             Err(error) => {
                 // A damaged or missing thumbnail must not hide the other matches.
                 tracing::warn!(%error, image = %record.id, "a candidate could not be verified");
-                return Ok(Candidate {
-                    record,
-                    verification: None,
-                    traces: None,
-                });
+                return Ok(self.unverified(&subject, record));
             }
         };
-        let (verification, traces) = self
-            .compute(move || {
-                let verification = verify::verify(&features, &other);
-                let traces = verification
-                    .alignment
-                    .as_ref()
-                    .map(|found| verify::traces(&features, &other, &found.transform, &found.changed));
-                (verification, traces)
-            })
-            .await?;
-        Ok(Candidate {
-            record,
-            verification: Some(verification),
-            traces,
+        let engine = Arc::clone(self);
+        self.compute(move || {
+            let (a, b) = (&subject.fingerprint, &record.fingerprint);
+            let features = [&*features, &*other];
+            let matched = engine.cascade.judge_features(a, &subject.variants, b, features);
+            (record, matched)
         })
+        .await
     }
 
     /// Keypoints of a stored image.
@@ -384,30 +384,13 @@ impl Engine {
         self.features.insert(hash, Arc::clone(&features));
         Ok(features)
     }
+}
 
-    fn judge(&self, collection: &Collection, subject: &Subject, candidate: Candidate) -> Option<Found> {
-        let Candidate {
-            record,
-            verification,
-            traces,
-        } = candidate;
-        let (a, b) = (&subject.fingerprint, &record.fingerprint);
-        let mut matched = self
-            .cascade
-            .judge(a, &subject.variants, b, verification.as_ref())?;
-        if matched.class == MatchClass::Edited {
-            matched.evidence.traces = traces;
-        }
-        let judged =
-            ImagePair::new(a.content_hash, b.content_hash).and_then(|pair| collection.verdict(&pair));
-        match judged {
-            // People know better.
-            Some(Verdict::NotDuplicate) if matched.class > MatchClass::Similar => None,
-            Some(Verdict::NotDuplicate | Verdict::KeepBoth | Verdict::Withdrawn) | None => {
-                Some(Found { record, matched })
-            }
-        }
-    }
+/// Whether people said that the two are no duplicates: they know better.
+fn is_overruled(collection: &Collection, subject: &Subject, found: &Found) -> bool {
+    let (a, b) = (&subject.fingerprint, &found.record.fingerprint);
+    let verdict = ImagePair::new(a.content_hash, b.content_hash).and_then(|pair| collection.verdict(&pair));
+    verdict == Some(Verdict::NotDuplicate) && found.matched.class > MatchClass::Similar
 }
 
 /// Order of matches: the greatest is the best.

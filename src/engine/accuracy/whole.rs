@@ -44,6 +44,7 @@ struct Facts {
     is_copy: bool,
     class: Option<MatchClass>,
     held_back: Option<Gate>,
+    probability: f32,
     features: [f32; UNWARPED_FEATURES],
 }
 
@@ -62,6 +63,8 @@ pub struct VerifiedPair {
     pub class: Option<MatchClass>,
     /// Why it said no more.
     pub held_back: Option<Gate>,
+    /// What it is worth, 0 to 1; 0 for no match at all.
+    pub probability: f32,
     /// See [`unwarped_features`].
     pub features: [f32; UNWARPED_FEATURES],
 }
@@ -201,6 +204,7 @@ impl<'a> Whole<'a> {
         let mut left = candidates.len().min(self.how.verified);
         let mut queue = candidates.iter().copied();
         let mut pairs = Vec::new();
+        let mut at_most = 1.0;
         while left > 0 {
             let wave: Vec<(f32, usize)> = queue.by_ref().take(WAVE.min(left)).collect();
             left -= wave.len();
@@ -213,25 +217,25 @@ impl<'a> Whole<'a> {
                     is_copy: Some(at) == truth,
                     class: found.as_ref().map(|found| found.class),
                     held_back: found.as_ref().and_then(|found| found.evidence.held_back),
+                    probability: found.as_ref().map_or(0.0, |found| found.probability),
                     features,
                 });
                 matches.extend(found.map(|found| (at, found)));
             }
-            // As a search does: it goes on only while it finds copies.
-            if wave.len() < WAVE
-                || !matches[before..]
-                    .iter()
-                    .any(|(_, m)| m.class > MatchClass::Similar)
-            {
+            // As a search does: it goes on only while it finds copies, and the others are worth no more than the last.
+            let of_wave = matches[before..].iter().map(|(_, found)| found);
+            at_most = of_wave.clone().map(|found| found.probability).fold(0.0, f32::max);
+            if wave.len() < WAVE || !of_wave.clone().any(|found| found.class > MatchClass::Similar) {
                 break;
             }
         }
         matches.extend(queue.filter_map(|(_, at)| {
             let theirs = &references[at].analysis.fingerprint;
-            let found = self
-                .cascade
-                .judge(&analysis.fingerprint, &analysis.pdq_variants, theirs, None);
-            Some((at, found?))
+            let mut found =
+                self.cascade
+                    .judge(&analysis.fingerprint, &analysis.pdq_variants, theirs, None)?;
+            found.probability = found.probability.min(at_most);
+            Some((at, found))
         }));
         let probabilities: Vec<f32> = matches.iter().map(|(_, m)| m.probability).collect();
         let place = matches.iter().position(|(at, _)| Some(*at) == truth);
@@ -424,6 +428,7 @@ impl<'a> Whole<'a> {
                 is_copy: pair.is_copy,
                 class: pair.class,
                 held_back: pair.held_back,
+                probability: pair.probability,
                 features: pair.features,
             }));
             for (at, found) in &judged.wrong {

@@ -270,7 +270,9 @@ impl Candidate {
         steps.sort_by(f64::total_cmp);
         let square = steps.iter().map(|d| d * d).sum::<f64>() / steps.len().max(1) as f64;
         let high = steps.get(steps.len() * 19 / 20).copied().unwrap_or(0.0);
-        let (saturation, colour_residual) = self.colour(a, b);
+        let places = self.places(a, b);
+        let alike = self.with(Verdict::Agrees).chain(self.with(Verdict::Neutral));
+        let (saturation, colour_residual) = places.colour(alike);
         let (long, short) = self.map.stretch();
         Alignment {
             transform: self.transform(a, b),
@@ -291,8 +293,7 @@ impl Candidate {
             offset: self.tone.1,
             saturation,
             colour_residual,
-            laid_over: self.contradicting > 0
-                && overlay::is_laid_over(&self.tiles, self.tone, &self.places(a, b)),
+            laid_over: self.contradicting > 0 && overlay::is_laid_over(&self.tiles, self.tone, &places),
             grain: grain as f32,
             moved,
             looked_for,
@@ -338,38 +339,6 @@ impl Candidate {
             map: self.map,
             unit: self.unit,
         }
-    }
-
-    /// Slope and residual of the tiles' mean chroma, A to B.
-    fn colour(&self, a: &Features, b: &Features) -> (f32, f32) {
-        let places = self.places(a, b);
-        let points: Vec<[[f32; 2]; 2]> = self
-            .with(Verdict::Agrees)
-            .chain(self.with(Verdict::Neutral))
-            .map(|tile| places.chroma(tile))
-            .collect();
-        if points.len() < 4 {
-            return (1.0, 0.0);
-        }
-        let n = points.len() as f32;
-        let mut sums = [[0.0f32; 3]; 2];
-        for c in 0..2 {
-            let mean = |side: usize| points.iter().map(|p| p[c][side]).sum::<f32>() / n;
-            let (ma, mb) = (mean(0), mean(1));
-            for p in &points {
-                let (x, y) = (p[c][0] - ma, p[c][1] - mb);
-                sums[c][0] += x * x;
-                sums[c][1] += x * y;
-                sums[c][2] += y * y;
-            }
-        }
-        let [xx, xy, yy] = [0, 1, 2].map(|i| (sums[0][i] + sums[1][i]) / n);
-        if xx < 4.0 {
-            // A has next to no colour: all colour of B is unexplained.
-            return (1.0, yy.sqrt());
-        }
-        let slope = xy / xx;
-        (slope, (yy - slope * xy).max(0.0).sqrt())
     }
 
     /// Boxes around neighbouring tiles that disagree.

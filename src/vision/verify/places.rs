@@ -23,9 +23,36 @@ pub(super) struct Places<'f> {
 
 impl Places<'_> {
     /// Mean blue and red difference of a tile, in A and in B.
-    pub(super) fn chroma(&self, tile: &Tile) -> [[f32; 2]; 2] {
+    fn chroma(&self, tile: &Tile) -> [[f32; 2]; 2] {
         let [here, there] = self.boxes(tile).map(|bounds| bounds.map(|v| v / CHROMA));
         [0, 1].map(|c| [self.a.chroma[c].mean(here), self.b.chroma[c].mean(there)])
+    }
+
+    /// Slope and residual of the mean chroma of tiles, A to B.
+    pub(super) fn colour<'t>(&self, tiles: impl Iterator<Item = &'t Tile>) -> (f32, f32) {
+        let points: Vec<[[f32; 2]; 2]> = tiles.map(|tile| self.chroma(tile)).collect();
+        if points.len() < 4 {
+            return (1.0, 0.0);
+        }
+        let n = points.len() as f32;
+        let mut sums = [[0.0f32; 3]; 2];
+        for c in 0..2 {
+            let mean = |side: usize| points.iter().map(|p| p[c][side]).sum::<f32>() / n;
+            let (ma, mb) = (mean(0), mean(1));
+            for p in &points {
+                let (x, y) = (p[c][0] - ma, p[c][1] - mb);
+                sums[c][0] += x * x;
+                sums[c][1] += x * y;
+                sums[c][2] += y * y;
+            }
+        }
+        let [xx, xy, yy] = [0, 1, 2].map(|i| (sums[0][i] + sums[1][i]) / n);
+        if xx < 4.0 {
+            // A has next to no colour: all colour of B is unexplained.
+            return (1.0, yy.sqrt());
+        }
+        let slope = xy / xx;
+        (slope, (yy - slope * xy).max(0.0).sqrt())
     }
 
     /// Whether most of a tile has another brightness or colour: ink covers less, what is laid over an image covers all of it.

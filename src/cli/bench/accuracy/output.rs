@@ -219,7 +219,7 @@ pub(super) fn json(accuracy: &Accuracy) -> serde_json::Result<String> {
 }
 
 /// A line a pair: edits, whether one of them is held out, query, reference, whether it is a copy, the class, why it is no more,
-/// and the features.
+/// the probability, and the features.
 pub(super) fn pairs(pairs: &[VerifiedPair]) -> String {
     let mut text = String::new();
     for pair in pairs {
@@ -229,7 +229,7 @@ pub(super) fn pairs(pairs: &[VerifiedPair]) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{:.6}\t{}",
             edits.join("+"),
             u8::from(held_out),
             pair.query,
@@ -237,6 +237,7 @@ pub(super) fn pairs(pairs: &[VerifiedPair]) -> String {
             u8::from(pair.is_copy),
             pair.class.map_or("none", MatchClass::as_str),
             pair.held_back.map_or("", Gate::as_str),
+            pair.probability,
             features.join("\t"),
         );
     }
