@@ -12,7 +12,9 @@ use super::objects::ORPHAN_AGE;
 use super::{Cursor, Engine, EngineError, Found, JobInfo, JobKind};
 use crate::dedup::groups::Apart;
 use crate::dedup::{self, Candidate, Edge, KeepPolicy, Match, originality};
-use crate::types::{CollectionName, ContentHash, ImageId, ImagePair, ImageRecord, MatchClass, Verdict};
+use crate::types::{
+    CollectionName, ContentHash, ImageFormat, ImageId, ImagePair, ImageRecord, MatchClass, Verdict,
+};
 
 /// Images whose matches the `dedup` job looks for at the same time.
 const AT_ONCE: usize = 2;
@@ -343,6 +345,8 @@ fn candidate(record: &ImageRecord) -> Candidate {
         pixels: u64::from(record.fingerprint.width) * u64::from(record.fingerprint.height),
         size: record.size,
         modified: record.created.timestamp(),
+        // Its preview says nothing of what it is worth.
+        reference: record.format == ImageFormat::Raw,
         camera: record.fingerprint.exif.camera.is_some() || record.fingerprint.exif.taken.is_some(),
         lossy: record.format.is_lossy(),
         ..Candidate::default()

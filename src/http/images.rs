@@ -284,6 +284,8 @@ const fn media_type(format: ImageFormat) -> &'static str {
         ImageFormat::Avif => "image/avif",
         ImageFormat::Heic => "image/heic",
         ImageFormat::Jxl => "image/jxl",
+        // Every maker has a type of its own, and browsers show none of them.
+        ImageFormat::Raw => "application/octet-stream",
     }
 }
 

@@ -17,6 +17,9 @@ pub(crate) fn content(n: u64) -> ContentHash {
     ContentHash::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes())
 }
 
+/// Formats that the golden files have.
+const FORMATS: usize = 13;
+
 /// A record that differs from those of other numbers in everything.
 pub(crate) fn record(n: u64) -> ImageRecord {
     let content_hash = content(n);
@@ -27,7 +30,7 @@ pub(crate) fn record(n: u64) -> ImageRecord {
         id: ImageId::from(content_hash),
         name: format!("photo {n} ü.jpg"),
         size: 1000 + n,
-        format: ImageFormat::ALL[usize::from(bytes[0]) % ImageFormat::ALL.len()],
+        format: ImageFormat::ALL[usize::from(bytes[0]) % FORMATS],
         created: DateTime::from_timestamp(1_700_000_000 + second, 123_456_789).expect("in range"),
         tags: (0..n % 3).map(|i| format!("tag {i}")).collect(),
         fingerprint: Fingerprint {

@@ -24,6 +24,7 @@ pub enum ImageFormat {
     Avif,
     Heic,
     Jxl,
+    Raw,
 }
 
 /// Why a text is not a format.
@@ -35,7 +36,7 @@ pub struct UnknownFormat {
 
 impl ImageFormat {
     /// All formats.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Jpeg,
         Self::Png,
         Self::WebP,
@@ -49,6 +50,7 @@ impl ImageFormat {
         Self::Avif,
         Self::Heic,
         Self::Jxl,
+        Self::Raw,
     ];
 
     /// The format as written in JSON.
@@ -68,6 +70,7 @@ impl ImageFormat {
             Self::Avif => "avif",
             Self::Heic => "heic",
             Self::Jxl => "jxl",
+            Self::Raw => "raw",
         }
     }
 }
@@ -85,7 +88,8 @@ impl ImageFormat {
             | Self::Ico
             | Self::Pnm
             | Self::Qoi
-            | Self::Tga => false,
+            | Self::Tga
+            | Self::Raw => false,
         }
     }
 }

@@ -127,6 +127,7 @@ impl std::fmt::Display for FormatName {
             ImageFormat::Avif => "AVIF",
             ImageFormat::Heic => "HEIC",
             ImageFormat::Jxl => "JPEG XL",
+            ImageFormat::Raw => "camera raw",
         })
     }
 }

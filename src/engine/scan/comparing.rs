@@ -17,7 +17,7 @@ use crate::dedup::cascade::Prospect;
 use crate::dedup::groups::Apart;
 use crate::dedup::retrieval::{Candidates, PdqSet, pdq_join};
 use crate::dedup::{self, Cascade, Edge, Match, originality};
-use crate::types::{Embedding, MatchClass, Similarity};
+use crate::types::{Embedding, ImageFormat, MatchClass, Similarity};
 use crate::vector::nearest::nearest_each;
 use crate::vision::verify::{Features, close_up};
 use crate::vision::{Analyser, DecodeLimits, RgbImage, decode, thumbnail};
@@ -199,6 +199,9 @@ impl<'a> Comparer<'a> {
         if let Some(analyser) = self.deep {
             found.extend(self.by_parts(analyser, &embeddings, &prospects)?);
         }
+        // A camera raw file and the picture developed from it belong together: neither is to go because the other is there.
+        let is_raw = |content: u32| self.contents[content as usize].known.format == ImageFormat::Raw;
+        found.retain(|pair| !is_raw(pair.a) && !is_raw(pair.b));
         Ok(found)
     }
 

@@ -2,6 +2,8 @@
 
 mod deep;
 mod keepers;
+#[cfg(feature = "raw")]
+mod raw;
 
 use std::fs;
 use std::path::Path;

@@ -37,7 +37,8 @@ pub(in crate::engine) struct Walk {
 /// Extensions of files that are expected to be images: when they are not, people want to know.
 const EXTENSIONS: &[&str] = &[
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "dib", "tif", "tiff", "ico", "pnm", "pbm",
-    "pgm", "ppm", "pam", "qoi", "tga", "avif", "heic", "heif", "jxl",
+    "pgm", "ppm", "pam", "qoi", "tga", "avif", "heic", "heif", "jxl", "dng", "cr2", "cr3", "nef", "arw",
+    "orf", "rw2", "raf", "pef", "srw",
 ];
 
 /// Lists the files under `paths` and `references`; a file under both is a reference. Links are not followed. Hidden

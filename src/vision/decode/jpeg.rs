@@ -55,6 +55,12 @@ impl<'a> Jpeg<'a> {
         })
     }
 
+    /// Whether it is a picture as cameras show it, and no samples packed without loss.
+    #[cfg(feature = "raw")]
+    pub(super) fn is_picture(&self) -> bool {
+        !self.header.is_lossless
+    }
+
     /// Pixels in memory while the file is decoded for `demand`; a progressive file is held whole.
     pub(super) fn pixels_held(&self, demand: Demand) -> u64 {
         let scaled = if self.header.is_progressive {

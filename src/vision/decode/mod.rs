@@ -2,7 +2,7 @@
 //!
 //! The format is told by the content. Limits are checked against the header before pixels are allocated. EXIF
 //! orientation is always applied, other colour spaces become sRGB, alpha is laid over white, 16 bits become 8, animations
-//! give their first frame.
+//! give their first frame, camera raw files their largest preview.
 //! A file that ends early or breaks its format's rules is refused: a half-grey image must never be compared.
 
 #[cfg(feature = "avif")]
@@ -13,6 +13,7 @@ mod colour;
 mod heic;
 mod jpeg;
 mod other;
+mod raw;
 mod segments;
 mod sniff;
 mod spare;
@@ -179,8 +180,8 @@ pub fn decode_to(bytes: &[u8], limits: &DecodeLimits, demand: Demand) -> Result<
     guarded(bytes, limits, |format| {
         let (orientation, exif) = read_exif(format, bytes);
         let (pixels, stored) = match format {
-            ImageFormat::Jpeg => {
-                let jpeg = Jpeg::open(bytes, limits)?;
+            ImageFormat::Jpeg | ImageFormat::Raw => {
+                let jpeg = Jpeg::open(jpeg_in(format, bytes, limits)?, limits)?;
                 let stored = (jpeg.width, jpeg.height);
                 (jpeg.decode(demand)?, stored)
             }
@@ -207,7 +208,7 @@ pub(super) fn sample(
     guarded(bytes, limits, |format| {
         let (orientation, exif) = Part::Decode.count(|| read_exif(format, bytes));
         let turned = |pixels, stored| Decoded::oriented(pixels, stored, orientation, (format, exif));
-        if format != ImageFormat::Jpeg {
+        if !matches!(format, ImageFormat::Jpeg | ImageFormat::Raw) {
             let decoded = Part::Decode.count(|| {
                 let mut held = None;
                 let pixels = other::decode(format, bytes, limits, |count| held = Some(budget.take(count)))?;
@@ -216,11 +217,15 @@ pub(super) fn sample(
             })?;
             return Ok(Sampled::hashed(decoded));
         }
-        let jpeg = Part::Decode.count(|| Jpeg::open(bytes, limits))?;
+        let jpeg = Part::Decode.count(|| Jpeg::open(jpeg_in(format, bytes, limits)?, limits))?;
         let stored = (jpeg.width, jpeg.height);
         let is_large = u64::from(stored.0) * u64::from(stored.1) > FULL_DECODE_PIXELS;
         let demand = if is_large { demand } else { Demand::Full };
-        let stream_hash = is_large.then(|| Part::Hash.count(|| jpeg.stream_hash(orientation)));
+        let stream_hash = if format == ImageFormat::Raw {
+            Some(Part::Hash.count(|| raw_hash(bytes)))
+        } else {
+            is_large.then(|| Part::Hash.count(|| jpeg.stream_hash(orientation)))
+        };
         let decoded = Part::Decode.count(|| {
             let _held = budget.take(jpeg.pixels_held(demand));
             jpeg.decode(demand).map(|pixels| turned(pixels, stored))
@@ -230,6 +235,34 @@ pub(super) fn sample(
             None => Sampled::hashed(decoded),
         })
     })
+}
+
+/// The file itself, or the preview in a camera raw file.
+fn jpeg_in<'a>(
+    format: ImageFormat,
+    bytes: &'a [u8],
+    #[cfg_attr(
+        not(feature = "raw"),
+        expect(unused_variables, reason = "previews have limits")
+    )]
+    limits: &DecodeLimits,
+) -> Result<&'a [u8], VisionError> {
+    match format {
+        #[cfg(feature = "raw")]
+        ImageFormat::Raw => raw::preview(bytes, limits),
+        #[cfg(not(feature = "raw"))]
+        ImageFormat::Raw => Err(VisionError::Unsupported {
+            what: format!("{} in this build", FormatName(format)),
+        }),
+        _ => Ok(bytes),
+    }
+}
+
+/// What decides the pixels of a camera raw file is all of it: the preview is only how it looks.
+fn raw_hash(bytes: &[u8]) -> PixelHash {
+    let mut hasher = blake3::Hasher::new_derive_key("doppel 1 pixels of a camera raw file, by its bytes");
+    hasher.update(bytes);
+    PixelHash::from_bytes(*hasher.finalize().as_bytes())
 }
 
 /// Tells the format and runs a decoder on it, a panic of which is an error like any other.
@@ -261,6 +294,11 @@ fn guarded<T>(
 fn read_exif(format: ImageFormat, bytes: &[u8]) -> (Orientation, ExifSummary) {
     let (orientation, summary) = exif::read(bytes);
     match format {
+        #[cfg(feature = "raw")]
+        ImageFormat::Raw if summary == ExifSummary::default() && orientation == Orientation::NoTransforms => {
+            // Containers other than TIFF: the preview has it.
+            raw::preview(bytes, &DecodeLimits::default()).map_or((orientation, summary), exif::read)
+        }
         ImageFormat::Avif | ImageFormat::Heic | ImageFormat::Jxl => (Orientation::NoTransforms, summary),
         _ => (orientation, summary),
     }

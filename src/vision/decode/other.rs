@@ -120,7 +120,7 @@ fn decoder_of(format: ImageFormat) -> Result<image::ImageFormat, VisionError> {
         ImageFormat::Pnm => image::ImageFormat::Pnm,
         ImageFormat::Qoi => image::ImageFormat::Qoi,
         ImageFormat::Tga => image::ImageFormat::Tga,
-        ImageFormat::Avif | ImageFormat::Heic | ImageFormat::Jxl => {
+        ImageFormat::Avif | ImageFormat::Heic | ImageFormat::Jxl | ImageFormat::Raw => {
             return Err(VisionError::Unsupported {
                 what: format!("{} in this build", FormatName(format)),
             });

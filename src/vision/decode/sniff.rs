@@ -1,5 +1,6 @@
 //! Telling a file's format by its content. The name and its extension are never asked.
 
+use super::raw::is_raw;
 use crate::types::ImageFormat;
 use crate::vision::VisionError;
 
@@ -29,6 +30,8 @@ fn signature(bytes: &[u8]) -> Option<ImageFormat> {
         ImageFormat::WebP
     } else if starts(b"GIF87a") || starts(b"GIF89a") {
         ImageFormat::Gif
+    } else if is_raw(bytes) {
+        ImageFormat::Raw
     } else if starts(b"II*\0") || starts(b"MM\0*") || starts(b"II+\0") || starts(b"MM\0+") {
         ImageFormat::Tiff
     } else if starts(b"qoif") {
