@@ -112,7 +112,7 @@ impl Engine {
         if let Some(record) = collection.get(ImageId::from(hash)) {
             return Ok(self.known(record));
         }
-        let subject = Arc::new(Subject::new(&analysis));
+        let subject = Arc::new(Subject::new(&analysis, upload.bytes.clone()));
         let matching = self.matches(collection, &subject, NEIGHBOURS);
         let original = collection.keeps_originals().then(|| upload.bytes.clone());
         // From here to the record nobody removes objects of this content.

@@ -3,6 +3,7 @@
 
 pub mod accuracy;
 mod analysis;
+mod closer;
 mod collections;
 mod edges;
 mod error;
@@ -58,6 +59,7 @@ pub struct Engine {
     dim: usize,
     analysis: AnalysisPool,
     analyser: Arc<Analyser>,
+    limits: DecodeLimits,
     cascade: Cascade,
     features: FeatureCache,
     /// Place in the cluster; none on a single node.
@@ -108,6 +110,7 @@ impl Engine {
             analysis: AnalysisPool::start(Arc::clone(&analyser), &config.ingest)
                 .map_err(EngineError::Threads)?,
             analyser,
+            limits,
             cascade,
             features: FeatureCache::new(config.search.feature_cache_bytes),
             seat: Mutex::new(seat),

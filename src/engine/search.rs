@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::OnceCell;
 
 use super::collections::Collection;
 use super::{Answer, Engine, EngineError, Found, Probe, SearchOptions};
@@ -31,20 +32,26 @@ pub(super) const PART_NEIGHBOURS: usize = 4;
 /// An image that matches are looked for.
 pub(super) struct Subject {
     pub(super) fingerprint: Fingerprint,
-    variants: [PdqHash; 8],
+    pub(super) variants: [PdqHash; 8],
     /// The image at thumbnail size.
     preview: RgbImage,
     /// Its parts, where the search is deep.
     parts: Vec<Part>,
+    /// The file, where it has just come in.
+    pub(super) file: Option<Bytes>,
+    /// Features of the file itself, from when they were first asked for.
+    pub(super) close_up: OnceCell<Option<Arc<Features>>>,
 }
 
 impl Subject {
-    pub(super) fn new(analysis: &Analysis) -> Self {
+    pub(super) fn new(analysis: &Analysis, file: Bytes) -> Self {
         Self {
             fingerprint: analysis.fingerprint.clone(),
             variants: analysis.pdq_variants,
             preview: analysis.preview.clone(),
             parts: Vec::new(),
+            file: Some(file),
+            close_up: OnceCell::new(),
         }
     }
 }
@@ -106,16 +113,21 @@ impl Engine {
     ) -> Result<Option<Match>, EngineError> {
         let collection = self.opened(collection)?;
         let (a, b) = futures::try_join!(self.subject(&collection, a), self.subject(&collection, b))?;
-        let engine = Arc::clone(self);
-        self.compute(move || {
-            let can_tell = engine.cascade.is_verifiable(&a.fingerprint, &b.fingerprint);
-            let verification = can_tell
-                .then(|| verify::verify(&Features::extract(&a.preview), &Features::extract(&b.preview)));
-            engine
-                .cascade
-                .judge(&a.fingerprint, &a.variants, &b.fingerprint, verification.as_ref())
-        })
-        .await
+        let (engine, a, b) = (Arc::clone(self), Arc::new(a), Arc::new(b));
+        let (x, y) = (Arc::clone(&a), Arc::clone(&b));
+        let found = self
+            .compute(move || {
+                let can_tell = engine.cascade.is_verifiable(&x.fingerprint, &y.fingerprint);
+                let verification = can_tell
+                    .then(|| verify::verify(&Features::extract(&x.preview), &Features::extract(&y.preview)));
+                engine
+                    .cascade
+                    .judge(&x.fingerprint, &x.variants, &y.fingerprint, verification.as_ref())
+            })
+            .await?;
+        Ok(self
+            .closer(&collection, &a, &b.fingerprint, b.file.clone(), found)
+            .await)
     }
 
     /// Makes ready what `probe` names.
@@ -125,7 +137,10 @@ impl Engine {
         probe: Probe,
     ) -> Result<Subject, EngineError> {
         match probe {
-            Probe::File(bytes) => Ok(Subject::new(&self.analysis.analyse(bytes).await?)),
+            Probe::File(bytes) => {
+                let analysis = self.analysis.analyse(bytes.clone()).await?;
+                Ok(Subject::new(&analysis, bytes))
+            }
             Probe::Stored(id) => {
                 let record = collection.get(id).ok_or_else(|| EngineError::NoImage {
                     id,
@@ -163,6 +178,8 @@ impl Engine {
                 variants,
                 preview,
                 parts: Vec::new(),
+                file: None,
+                close_up: OnceCell::new(),
             })
         })
         .await?
@@ -185,7 +202,7 @@ impl Engine {
         };
         metrics::histogram!(names::STAGE_SECONDS, "stage" => "candidates").record(started.elapsed());
         let started = Instant::now();
-        let (judged, features) = self.judge(subject, records).await?;
+        let (judged, features) = self.judge(collection, subject, records).await?;
         metrics::histogram!(names::STAGE_SECONDS, "stage" => "verify").record(started.elapsed());
         let mut found: Vec<Found> = judged
             .into_iter()
@@ -253,6 +270,7 @@ impl Engine {
     /// with the subject's keypoints too, where there was anything to verify.
     async fn judge(
         self: &Arc<Self>,
+        collection: &Arc<Collection>,
         subject: &Arc<Subject>,
         records: Vec<Arc<ImageRecord>>,
     ) -> Result<(Vec<Judged>, Option<Arc<Features>>), EngineError> {
@@ -291,7 +309,7 @@ impl Engine {
             let mut wanted = wanted.into_iter();
             loop {
                 let wave: Vec<Judged> = stream::iter(wanted.by_ref().take(WAVE))
-                    .map(|record| self.verified(Arc::clone(&subject_features), Arc::clone(subject), record))
+                    .map(|record| self.verified(collection, subject, &subject_features, record))
                     .buffered(WAVE)
                     .try_collect()
                     .await?;
@@ -349,8 +367,9 @@ impl Engine {
 
     async fn verified(
         self: &Arc<Self>,
-        features: Arc<Features>,
-        subject: Arc<Subject>,
+        collection: &Collection,
+        subject: &Arc<Subject>,
+        features: &Arc<Features>,
         record: Arc<ImageRecord>,
     ) -> Result<Judged, EngineError> {
         let other = match self.features(&record).await {
@@ -358,17 +377,23 @@ impl Engine {
             Err(error) => {
                 // A damaged or missing thumbnail must not hide the other matches.
                 tracing::warn!(%error, image = %record.id, "a candidate could not be verified");
-                return Ok(self.unverified(&subject, record));
+                return Ok(self.unverified(subject, record));
             }
         };
-        let engine = Arc::clone(self);
-        self.compute(move || {
-            let (a, b) = (&subject.fingerprint, &record.fingerprint);
-            let features = [&*features, &*other];
-            let matched = engine.cascade.judge_features(a, &subject.variants, b, features);
-            (record, matched)
-        })
-        .await
+        let matched = {
+            let (engine, subject, features) = (Arc::clone(self), Arc::clone(subject), Arc::clone(features));
+            let record = Arc::clone(&record);
+            self.compute(move || {
+                let (a, b) = (&subject.fingerprint, &record.fingerprint);
+                let features = [&*features, &*other];
+                engine.cascade.judge_features(a, &subject.variants, b, features)
+            })
+            .await?
+        };
+        let matched = self
+            .closer(collection, subject, &record.fingerprint, None, matched)
+            .await;
+        Ok((record, matched))
     }
 
     /// Keypoints of a stored image.

@@ -394,3 +394,49 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
         .collect();
     assert_eq!(served, ids);
 }
+
+/// A page of small letters as a JPEG; some lines are another's, the paper is `paper` bright.
+fn page(paper: u8, lines_of_another: std::ops::Range<u32>) -> Bytes {
+    let image = RgbImage::from_fn(900, 1200, |x, y| {
+        let (line, column) = (y / 16, x / 9);
+        let seed = if lines_of_another.contains(&line) { 7u32 } else { 1 };
+        let letter = (line * 131 + column + seed * 7919).wrapping_mul(2_654_435_761) >> 12;
+        let (u, v) = (x % 9, y % 16);
+        let margin = !(60..840).contains(&x) || !(60..1140).contains(&y);
+        let inked = !margin && u < 6 && (3..12).contains(&v) && letter >> (u / 2 + (v - 3) / 3 * 3) & 1 == 1;
+        [if inked && letter % 6 > 0 { 25 } else { paper }; 3].into()
+    });
+    thumbnail::encode(&image).expect("encodes").into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_small_text_are_compared_by_the_files_where_these_are_kept() {
+    let service = Service::start().await;
+    for (collection, keeps, class) in [("kept", true, "near_identical"), ("thumbnails", false, "similar")] {
+        let made = service
+            .request(Method::PUT, &format!("/v1/collections/{collection}"))
+            .json(&json!({ "keep_originals": keeps }))
+            .send()
+            .await
+            .expect("an answer");
+        assert!(made.status().is_success());
+        let path = format!("/v1/collections/{collection}");
+        let upload = service
+            .post_form(&format!("{path}/images"), form(&[("page.jpg", page(250, 0..0))]))
+            .await;
+        assert!(upload.status().is_success());
+        let found = async |file: Bytes| {
+            let found = service
+                .post_form(&format!("{path}/search?level=similar"), form(&[("q.jpg", file)]))
+                .await;
+            let found: Value = found.json().await.expect("JSON");
+            found["matches"][0]["class"].clone()
+        };
+        assert_eq!(found(page(244, 0..0)).await, class, "{collection}: the same page");
+        assert_eq!(
+            found(page(250, 30..33)).await,
+            "similar",
+            "{collection}: another filling"
+        );
+    }
+}
