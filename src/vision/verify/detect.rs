@@ -214,19 +214,10 @@ fn tested(plane: &Plane, x: usize, y: usize) -> (Lanes, Lanes) {
 
 #[inline(always)]
 fn extreme(circle: &[Lanes; 16], within: impl Fn(u8, u8) -> u8, among: impl Fn(u8, u8) -> u8) -> Lanes {
-    let joined = |runs: &[Lanes; 16], others: &[Lanes; 16], step: usize| {
-        let mut longer = [[0; LANES]; 16];
-        for start in 0..16 {
-            for lane in 0..LANES {
-                longer[start][lane] = within(runs[start][lane], others[(start + step) % 16][lane]);
-            }
-        }
-        longer
-    };
-    let two = joined(circle, circle, 1);
-    let four = joined(&two, &two, 2);
-    let eight = joined(&four, &four, 4);
-    let nine = joined(&eight, circle, 8);
+    let two = joined(circle, circle, 1, &within);
+    let four = joined(&two, &two, 2, &within);
+    let eight = joined(&four, &four, 4, &within);
+    let nine = joined(&eight, circle, 8, &within);
     let mut best = nine[0];
     for run in &nine[1..] {
         for lane in 0..LANES {
@@ -234,6 +225,24 @@ fn extreme(circle: &[Lanes; 16], within: impl Fn(u8, u8) -> u8, among: impl Fn(u
         }
     }
     best
+}
+
+/// Runs along the circle, each lengthened by the one that begins `step` places further on. A function, since a closure would be
+/// compiled for any processor.
+#[inline(always)]
+fn joined(
+    runs: &[Lanes; 16],
+    others: &[Lanes; 16],
+    step: usize,
+    within: &impl Fn(u8, u8) -> u8,
+) -> [Lanes; 16] {
+    let mut longer = [[0; LANES]; 16];
+    for start in 0..16 {
+        for lane in 0..LANES {
+            longer[start][lane] = within(runs[start][lane], others[(start + step) % 16][lane]);
+        }
+    }
+    longer
 }
 
 /// The corners that no neighbour among the eight outdoes.
