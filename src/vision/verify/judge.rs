@@ -26,6 +26,8 @@ const AGREES: f32 = 0.8;
 const NOISE: f32 = 4.0;
 /// What no recompression leaves: a tile that disagrees by more shows something else, grey levels.
 pub(super) const CONTRADICTS: f32 = 12.0;
+/// What noise of the agreeing tiles excuses at most, grey levels: on high contrast they are left with much.
+const LOUDEST: f32 = 20.0;
 /// Displacement beyond which a tile no longer obeys the warp, pixels of the finest plane compared.
 const MOVED: f64 = 1.25;
 /// Difference of tone beyond which flat tiles disagree, grey levels.
@@ -307,7 +309,7 @@ impl Candidate {
             .with(Verdict::Agrees)
             .map(|tile| unexplained(tile, self.tone).powi(2));
         let noise = (squares.sum::<f32>() / self.agreeing.max(1) as f32).sqrt();
-        let limit = CONTRADICTS + (noise - NOISE).max(0.0);
+        let limit = (CONTRADICTS + (noise - NOISE).max(0.0)).min(LOUDEST);
         self.with(Verdict::Disagrees)
             .filter(|tile| unexplained(tile, self.tone) > limit)
             .count()
