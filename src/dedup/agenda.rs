@@ -75,8 +75,8 @@ enum State {
 }
 
 impl Agenda {
-    /// An agenda of candidate `pairs` among `images` images. Leaders are those whom their neighbours promise to resemble most; of equal
-    /// ones the first by `order`, which compares positions.
+    /// An agenda of candidate `pairs` among `images` images. Leaders are those whom their neighbours promise to resemble most;
+    /// of equal ones the first by `order`, which compares positions.
     #[must_use]
     pub fn new(images: usize, pairs: Vec<Promising>, order: impl Fn(u32, u32) -> std::cmp::Ordering) -> Self {
         let (pairs, unlikely) = split(pairs);

@@ -178,10 +178,11 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, VisionErro
 /// As [`decode`].
 pub fn decode_to(bytes: &[u8], limits: &DecodeLimits, demand: Demand) -> Result<Decoded, VisionError> {
     guarded(bytes, limits, |format| {
-        let (orientation, exif) = read_exif(format, bytes);
+        let picture = picture(format, bytes, limits)?;
+        let (orientation, exif) = read_exif(format, bytes, picture);
         let (pixels, stored) = match format {
             ImageFormat::Jpeg | ImageFormat::Raw => {
-                let jpeg = Jpeg::open(jpeg_in(format, bytes, limits)?, limits)?;
+                let jpeg = Jpeg::open(picture, limits)?;
                 let stored = (jpeg.width, jpeg.height);
                 (jpeg.decode(demand)?, stored)
             }
@@ -206,7 +207,8 @@ pub(super) fn sample(
     budget: &PixelBudget,
 ) -> Result<Sampled, VisionError> {
     guarded(bytes, limits, |format| {
-        let (orientation, exif) = Part::Decode.count(|| read_exif(format, bytes));
+        let picture = Part::Decode.count(|| picture(format, bytes, limits))?;
+        let (orientation, exif) = Part::Decode.count(|| read_exif(format, bytes, picture));
         let turned = |pixels, stored| Decoded::oriented(pixels, stored, orientation, (format, exif));
         if !matches!(format, ImageFormat::Jpeg | ImageFormat::Raw) {
             let decoded = Part::Decode.count(|| {
@@ -217,12 +219,12 @@ pub(super) fn sample(
             })?;
             return Ok(Sampled::hashed(decoded));
         }
-        let jpeg = Part::Decode.count(|| Jpeg::open(jpeg_in(format, bytes, limits)?, limits))?;
+        let jpeg = Part::Decode.count(|| Jpeg::open(picture, limits))?;
         let stored = (jpeg.width, jpeg.height);
         let is_large = u64::from(stored.0) * u64::from(stored.1) > FULL_DECODE_PIXELS;
         let demand = if is_large { demand } else { Demand::Full };
         let stream_hash = if format == ImageFormat::Raw {
-            Some(Part::Hash.count(|| raw_hash(bytes)))
+            Some(Part::Hash.count(|| raw::hash(bytes)))
         } else {
             is_large.then(|| Part::Hash.count(|| jpeg.stream_hash(orientation)))
         };
@@ -238,31 +240,11 @@ pub(super) fn sample(
 }
 
 /// The file itself, or the preview in a camera raw file.
-fn jpeg_in<'a>(
-    format: ImageFormat,
-    bytes: &'a [u8],
-    #[cfg_attr(
-        not(feature = "raw"),
-        expect(unused_variables, reason = "previews have limits")
-    )]
-    limits: &DecodeLimits,
-) -> Result<&'a [u8], VisionError> {
+fn picture<'a>(format: ImageFormat, bytes: &'a [u8], limits: &DecodeLimits) -> Result<&'a [u8], VisionError> {
     match format {
-        #[cfg(feature = "raw")]
         ImageFormat::Raw => raw::preview(bytes, limits),
-        #[cfg(not(feature = "raw"))]
-        ImageFormat::Raw => Err(VisionError::Unsupported {
-            what: format!("{} in this build", FormatName(format)),
-        }),
         _ => Ok(bytes),
     }
-}
-
-/// What decides the pixels of a camera raw file is all of it: the preview is only how it looks.
-fn raw_hash(bytes: &[u8]) -> PixelHash {
-    let mut hasher = blake3::Hasher::new_derive_key("doppel 1 pixels of a camera raw file, by its bytes");
-    hasher.update(bytes);
-    PixelHash::from_bytes(*hasher.finalize().as_bytes())
 }
 
 /// Tells the format and runs a decoder on it, a panic of which is an error like any other.
@@ -289,18 +271,16 @@ fn guarded<T>(
     })
 }
 
-/// EXIF of a file. Formats that turn a picture by properties of their own have done so when it is decoded, whatever EXIF
-/// says (ISO/IEC 23000-22, 18181-2).
-fn read_exif(format: ImageFormat, bytes: &[u8]) -> (Orientation, ExifSummary) {
-    let (orientation, summary) = exif::read(bytes);
+/// EXIF of a file, or of the `picture` inside where the container says nothing. Formats that turn a picture by properties of
+/// their own have done so when it is decoded, whatever EXIF says (ISO/IEC 23000-22, 18181-2).
+fn read_exif(format: ImageFormat, bytes: &[u8], picture: &[u8]) -> (Orientation, ExifSummary) {
+    let found = exif::read(bytes);
     match format {
-        #[cfg(feature = "raw")]
-        ImageFormat::Raw if summary == ExifSummary::default() && orientation == Orientation::NoTransforms => {
-            // Containers other than TIFF: the preview has it.
-            raw::preview(bytes, &DecodeLimits::default()).map_or((orientation, summary), exif::read)
+        ImageFormat::Raw if found == (Orientation::NoTransforms, ExifSummary::default()) => {
+            exif::read(picture)
         }
-        ImageFormat::Avif | ImageFormat::Heic | ImageFormat::Jxl => (Orientation::NoTransforms, summary),
-        _ => (orientation, summary),
+        ImageFormat::Avif | ImageFormat::Heic | ImageFormat::Jxl => (Orientation::NoTransforms, found.1),
+        _ => found,
     }
 }
 

@@ -5,8 +5,7 @@
 
 #[cfg(feature = "raw")]
 use super::jpeg::Jpeg;
-#[cfg(feature = "raw")]
-use super::{DecodeLimits, VisionError};
+use super::{DecodeLimits, PixelHash, VisionError};
 
 /// Directories of a TIFF container that are looked through, at most.
 const DIRECTORIES: usize = 64;
@@ -94,22 +93,36 @@ struct Numbers<'a> {
 
 impl Numbers<'_> {
     fn short(&self, at: usize) -> Option<u16> {
-        let number = *self.bytes.get(at..)?.first_chunk()?;
-        Some(if self.is_little {
-            u16::from_le_bytes(number)
-        } else {
-            u16::from_be_bytes(number)
-        })
+        self.number(at).map(u16::from_le_bytes)
     }
 
     fn long(&self, at: usize) -> Option<u32> {
-        let number = *self.bytes.get(at..)?.first_chunk()?;
-        Some(if self.is_little {
-            u32::from_le_bytes(number)
-        } else {
-            u32::from_be_bytes(number)
-        })
+        self.number(at).map(u32::from_le_bytes)
     }
+
+    /// The bytes of a number, the least first.
+    fn number<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        let mut number = *self.bytes.get(at..)?.first_chunk()?;
+        if !self.is_little {
+            number.reverse();
+        }
+        Some(number)
+    }
+}
+
+/// What decides the pixels of a camera raw file is all of it: the preview is only how it looks.
+pub(super) fn hash(bytes: &[u8]) -> PixelHash {
+    let mut hasher = blake3::Hasher::new_derive_key("doppel 1 pixels of a camera raw file, by its bytes");
+    hasher.update(bytes);
+    PixelHash::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// This build leaves previews out.
+#[cfg(not(feature = "raw"))]
+pub(super) fn preview<'a>(_: &'a [u8], _: &DecodeLimits) -> Result<&'a [u8], VisionError> {
+    Err(VisionError::Unsupported {
+        what: "camera raw in this build".to_owned(),
+    })
 }
 
 /// The largest JPEG inside: from its start to the end of the file.

@@ -8,9 +8,9 @@ use super::tiles::Tile;
 /// Side of a chroma plane's pixel, pixels of the preview.
 const CHROMA: f32 = 4.0;
 /// Difference of the ground's brightness from which it is another, grey levels.
-const REPAINTED: f32 = 20.0;
+const OTHER_BRIGHTNESS: f32 = 20.0;
 /// The same of colour, levels of 0 to 255: its planes are coarse, and dense ink colours the paper between the letters.
-const RECOLOURED: f32 = 40.0;
+const OTHER_COLOUR: f32 = 40.0;
 
 /// A pair of images, and the map that carries pixels of A's preview to pixels of B's.
 pub(super) struct Places<'f> {
@@ -68,7 +68,7 @@ impl Places<'_> {
             let [u, v] = median([&self.a.chroma[c], &self.b.chroma[c]], CHROMA);
             v - u
         });
-        (y - gain * x - offset).abs() > REPAINTED || u.hypot(v) > RECOLOURED
+        (y - gain * x - offset).abs() > OTHER_BRIGHTNESS || u.hypot(v) > OTHER_COLOUR
     }
 
     /// The tile in A, and the box around it in B: left, right, top, bottom, pixels of the previews.

@@ -358,7 +358,7 @@ fn a_low_quality_leaves_noise_on_letters_and_no_other_letters() {
 }
 
 #[test]
-fn a_pattern_under_a_sticker_has_not_moved_and_a_branch_before_a_wall_has() {
+fn a_pattern_under_a_sticker_has_not_moved() {
     // A net: each mesh is found again beside it.
     let net = |x: u32, y: u32| {
         if (x + 2 * y) % 14 < 6 || (2 * x + 300 - y) % 22 < 8 {
