@@ -1,80 +1,119 @@
-//! Records to a segment file.
+//! Records to a segment file, a batch of rows at a time: of a row no more stays in memory than the index needs.
 
+use std::cmp::Reverse;
+use std::io::Write;
 use std::sync::Arc;
 
-use arrow_ipc::writer::FileWriter;
-use bytes::Bytes;
+use chrono::{DateTime, Utc};
 
-use super::layout::{BlockKind, assemble};
-use super::schema::to_batch;
-use super::{SegmentError, vectors};
-use crate::types::{ImageRecord, Judgement, ModelHash};
+use super::layout::{BlockKind, RowsWriter};
+use super::schema::{schema, to_batch};
+use super::vectors::IndexBuilder;
+use super::{Made, SegmentError, SegmentSpec};
+use crate::types::{ImageId, ImageRecord, Judgement, PixelHash};
+use crate::vector::RowId;
 
-/// What all records of a collection share.
+/// Rows of a batch, of which the last has fewer.
+pub(super) const BATCH_ROWS: usize = 8192;
+
+/// What was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SegmentSpec {
-    /// Components of an embedding.
-    pub dim: usize,
-    /// Network that made the embeddings.
-    pub model: ModelHash,
-}
-
-/// A segment file, not yet stored.
-#[derive(Debug, Clone)]
 pub struct Built {
-    /// The file.
-    pub file: Bytes,
-    /// Images in it.
+    /// Images in the file.
     pub rows: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
     /// Checksum of its trailer, and by it of the file.
     pub crc: u32,
 }
 
-/// Builds a segment. Takes CPU time for the vector index: call it off the event loop.
+/// Builds a segment of records that come by rising id, and writes its file. Takes CPU time for the vector index: call it off
+/// the event loop.
 ///
 /// # Errors
-/// [`SegmentError::Invalid`] when two records have one id, or an embedding has the wrong dimension.
+/// The first error among `rows`; [`SegmentError::Invalid`] when ids do not rise, or an embedding has the wrong dimension;
+/// [`SegmentError::NotWritten`] as `out` fails.
 pub fn build(
-    mut records: Vec<Arc<ImageRecord>>,
+    mut rows: impl Iterator<Item = Result<Arc<ImageRecord>, SegmentError>>,
     judgements: &[Judgement],
+    made: Made,
     spec: SegmentSpec,
+    out: impl Write,
 ) -> Result<Built, SegmentError> {
-    let invalid = |what: &dyn std::fmt::Display| SegmentError::Invalid {
-        what: what.to_string(),
-    };
-    records.sort_unstable_by_key(|record| record.id);
-    if let Some(pair) = records.windows(2).find(|pair| pair[0].id == pair[1].id) {
-        return Err(invalid(&format!("image {} stands twice", pair[0].id)));
+    let schema = schema(judgements, made, spec.dim)?;
+    let mut file = RowsWriter::new(out, &schema)?;
+    let mut orders = Orders::default();
+    let mut vectors = IndexBuilder::new(spec.dim, rows.size_hint().0)?;
+    let mut batch: Vec<Arc<ImageRecord>> = Vec::new();
+    loop {
+        batch.clear();
+        for record in rows.by_ref().take(BATCH_ROWS) {
+            batch.push(record?);
+        }
+        for record in &batch {
+            orders.add(record)?;
+            vectors.add(&record.fingerprint.embedding)?;
+        }
+        // A segment without rows has a batch without rows.
+        if !batch.is_empty() || orders.newest.is_empty() {
+            file.write(&to_batch(&batch, &schema, spec.dim)?)?;
+        }
+        if batch.len() < BATCH_ROWS {
+            break;
+        }
     }
-    let rows = u32::try_from(records.len()).map_err(|e| invalid(&e))?;
-    let batch = to_batch(&records, judgements, spec.dim)?;
-    let mut writer = FileWriter::try_new(Vec::new(), &batch.schema()).map_err(|e| invalid(&e))?;
-    writer.write(&batch).map_err(|e| invalid(&e))?;
-    let arrow = writer.into_inner().map_err(|e| invalid(&e))?;
     drop(batch);
-
-    let mut by_time: Vec<u32> = (0..rows).collect();
-    by_time.sort_unstable_by_key(|&row| {
-        let record = &records[row as usize];
-        std::cmp::Reverse((record.created, record.id))
-    });
-    let mut by_pixels: Vec<u32> = (0..rows).collect();
-    by_pixels.sort_unstable_by_key(|&row| (records[row as usize].fingerprint.pixel_hash, row));
-    let mut blocks = vec![
-        (BlockKind::CreatedOrder, numbers(&by_time)),
-        (BlockKind::PixelOrder, numbers(&by_pixels)),
-    ];
-    if let Some(index) = vectors::build_index(&records, spec.dim)? {
-        blocks.push((BlockKind::VectorIndex, index));
+    let index = vectors.finish()?;
+    let mut file = file.finish()?;
+    let count = orders.newest.len() as u64;
+    let (by_time, by_pixels) = orders.sorted();
+    file.block(BlockKind::CreatedOrder, |out| {
+        out.write_all(bytemuck::cast_slice(&by_time))
+    })?;
+    file.block(BlockKind::PixelOrder, |out| {
+        out.write_all(bytemuck::cast_slice(&by_pixels))
+    })?;
+    if let Some(index) = index {
+        file.block(BlockKind::VectorIndex, |out| index.write_to(out))?;
     }
-    let (file, crc) = assemble(&arrow, &blocks, spec.dim, u64::from(rows), spec.model)?;
+    let (bytes, crc) = file.finish(spec, count)?;
     Ok(Built {
-        file,
-        rows: u64::from(rows),
+        rows: count,
+        bytes,
         crc,
     })
 }
 
-fn numbers(rows: &[u32]) -> Vec<u8> {
-    rows.iter().flat_map(|row| row.to_le_bytes()).collect()
+/// The rows by what they are listed and found by.
+#[derive(Default)]
+struct Orders {
+    last: Option<ImageId>,
+    newest: Vec<(Reverse<DateTime<Utc>>, Reverse<RowId>)>,
+    pixels: Vec<(PixelHash, RowId)>,
+}
+
+impl Orders {
+    fn add(&mut self, record: &ImageRecord) -> Result<(), SegmentError> {
+        if self.last >= Some(record.id) {
+            return Err(SegmentError::invalid(format!(
+                "image {} stands twice, or out of order",
+                record.id
+            )));
+        }
+        self.last = Some(record.id);
+        let row = RowId::try_from(self.newest.len()).map_err(SegmentError::invalid)?;
+        self.newest.push((Reverse(record.created), Reverse(row)));
+        self.pixels.push((record.fingerprint.pixel_hash, row));
+        Ok(())
+    }
+
+    /// Newest first, of one time the highest id first; by rising pixel hash.
+    fn sorted(mut self) -> (Vec<RowId>, Vec<RowId>) {
+        self.newest.sort_unstable();
+        self.pixels.sort_unstable();
+        (
+            self.newest.into_iter().map(|(_, Reverse(row))| row).collect(),
+            self.pixels.into_iter().map(|(_, row)| row).collect(),
+        )
+    }
 }

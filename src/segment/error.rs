@@ -1,5 +1,7 @@
 //! Why a segment cannot be built or read.
 
+use std::io;
+
 use crate::error::ErrorKind;
 
 /// Why a segment cannot be built or read.
@@ -29,6 +31,23 @@ pub enum SegmentError {
         /// Why.
         what: String,
     },
+    /// The file cannot be written.
+    #[error("the segment cannot be written: {what}")]
+    NotWritten {
+        /// Kind of what the system said.
+        kind: io::ErrorKind,
+        /// What the system said.
+        what: String,
+    },
+}
+
+impl From<io::Error> for SegmentError {
+    fn from(error: io::Error) -> Self {
+        Self::NotWritten {
+            kind: error.kind(),
+            what: error.to_string(),
+        }
+    }
 }
 
 impl SegmentError {
@@ -39,6 +58,17 @@ impl SegmentError {
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::NewerVersion { .. } | Self::Invalid { .. } => ErrorKind::Invalid,
             Self::WrongModel { .. } => ErrorKind::Conflict,
+            Self::NotWritten {
+                kind: io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge,
+                ..
+            } => ErrorKind::StorageFull,
+            Self::NotWritten { .. } => ErrorKind::Unavailable,
+        }
+    }
+
+    pub(super) fn invalid(what: impl std::fmt::Display) -> Self {
+        Self::Invalid {
+            what: what.to_string(),
         }
     }
 

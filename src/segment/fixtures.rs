@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::{DateTime, NaiveDate};
 
+use super::{Built, Made, SegmentError, SegmentSpec, build};
 use crate::types::{
-    ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, ImageId, ImagePair, ImageRecord,
+    ContentHash, Embedding, Epoch, ExifSummary, Fingerprint, ImageFormat, ImageId, ImagePair, ImageRecord,
     Judgement, PdqHash, PixelHash, Verdict,
 };
 
@@ -57,6 +59,24 @@ pub(crate) fn record(n: u64) -> ImageRecord {
 /// Many of them.
 pub(crate) fn records(numbers: std::ops::Range<u64>) -> Vec<Arc<ImageRecord>> {
     numbers.map(|n| Arc::new(record(n))).collect()
+}
+
+/// Made by the third owner, as its 18th.
+pub(crate) const MADE: Made = Made {
+    epoch: Epoch::new(3),
+    step: 17,
+};
+
+/// A segment of such records, in any order.
+pub(crate) fn built(
+    mut records: Vec<Arc<ImageRecord>>,
+    judgements: &[Judgement],
+    spec: SegmentSpec,
+) -> Result<(Built, Bytes), SegmentError> {
+    records.sort_unstable_by_key(|record| record.id);
+    let mut file = Vec::new();
+    let built = build(records.into_iter().map(Ok), judgements, MADE, spec, &mut file)?;
+    Ok((built, file.into()))
 }
 
 /// "Not a duplicate" about two of them.

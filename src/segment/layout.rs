@@ -2,26 +2,35 @@
 //! start from the footer, do not look.
 //!
 //! ```text
-//! Arrow: magic, schema, one record batch, end of stream
+//! Arrow: magic, schema, record batches (all but the last of one length), end of stream
 //! blocks, each padded to 64 bytes: rows by falling creation time (u32 each), rows by pixel hash (u32 each), vector index
 //! trailer, 320 bytes: magic "DPLSEG\r\n" · version u32 · metric u32 (1 cosine) · dim u32 · blocks u32 · rows u64
 //!     · model hash [32] · Arrow part {length u64, crc32 u32, 0 u32} · 8 × block {kind u32, crc32 u32, offset u64, length u64}
 //!     · crc32 of the Arrow footer u32 · 0 … · crc32 of the trailer u32
 //! Arrow: footer, its length, magic
 //! ```
-//! Every byte of the file is under one of the checksums.
+//! Version 1 has one record batch, and is still written where one is enough; version 2 has several. Every byte of the file is
+//! under one of the checksums.
 
+use std::io::{self, Write};
+
+use arrow_array::RecordBatch;
+use arrow_ipc::writer::FileWriter;
+use arrow_schema::{ArrowError, Schema};
 use bytes::Bytes;
 
-use super::SegmentError;
+use super::{SegmentError, SegmentSpec};
 use crate::types::ModelHash;
 
 const MAGIC: [u8; 8] = *b"DPLSEG\r\n";
-const VERSION: u32 = 1;
+/// Version of a file with one batch of rows, and with several.
+const VERSIONS: [u32; 2] = [1, 2];
 const METRIC_COSINE: u32 = 1;
 pub(super) const TRAILER: usize = 320;
 const MAX_BLOCKS: usize = 8;
 const ALIGNMENT: usize = 64;
+/// Bytes that are written at once.
+const BUFFER: usize = 1 << 20;
 /// Length of the footer (i32), magic.
 const ARROW_TAIL: usize = 10;
 const ARROW_MAGIC: &[u8] = b"ARROW1";
@@ -74,53 +83,144 @@ fn footer_start(file: &[u8]) -> Result<usize, SegmentError> {
     at.checked_sub(len).ok_or_else(short)
 }
 
-/// Puts blocks and trailer into an Arrow file; returns the whole and its checksum.
-pub(super) fn assemble(
-    arrow: &[u8],
-    blocks: &[(BlockKind, Vec<u8>)],
-    dim: usize,
-    rows: u64,
-    model: ModelHash,
-) -> Result<(Bytes, u32), SegmentError> {
-    let cut = footer_start(arrow)?;
-    let (body, footer) = arrow.split_at(cut);
-    let total: usize = blocks.iter().map(|(_, block)| block.len() + ALIGNMENT).sum();
-    let mut file = Vec::with_capacity(arrow.len() + total + TRAILER + ALIGNMENT);
-    file.extend_from_slice(body);
-    pad(&mut file);
-    let dim = u32::try_from(dim).map_err(SegmentError::corrupt)?;
-    let count = u32::try_from(blocks.len()).map_err(SegmentError::corrupt)?;
-    let mut trailer = Vec::with_capacity(TRAILER);
-    trailer.extend_from_slice(&MAGIC);
-    for number in [VERSION, METRIC_COSINE, dim, count] {
-        trailer.extend_from_slice(&number.to_le_bytes());
-    }
-    trailer.extend_from_slice(&rows.to_le_bytes());
-    trailer.extend_from_slice(model.as_bytes());
-    trailer.extend_from_slice(&(file.len() as u64).to_le_bytes());
-    trailer.extend_from_slice(&crc32fast::hash(&file).to_le_bytes());
-    trailer.extend_from_slice(&[0; 4]);
-    for (kind, block) in blocks {
-        let offset = file.len();
-        file.extend_from_slice(block);
-        pad(&mut file);
-        trailer.extend_from_slice(&kind.code().to_le_bytes());
-        trailer.extend_from_slice(&crc32fast::hash(&file[offset..]).to_le_bytes());
-        trailer.extend_from_slice(&(offset as u64).to_le_bytes());
-        trailer.extend_from_slice(&(block.len() as u64).to_le_bytes());
-    }
-    trailer.resize(TRAILER - 40, 0);
-    trailer.extend_from_slice(&crc32fast::hash(footer).to_le_bytes());
-    trailer.resize(TRAILER - 4, 0);
-    let crc = crc32fast::hash(&trailer);
-    trailer.extend_from_slice(&crc.to_le_bytes());
-    file.extend_from_slice(&trailer);
-    file.extend_from_slice(footer);
-    Ok((file.into(), crc))
+/// What is written, counted and summed.
+struct Summed<W: Write> {
+    out: io::BufWriter<W>,
+    len: u64,
+    /// Of the part that is being written.
+    crc: crc32fast::Hasher,
+    /// The end of the Arrow file, which is held back until the blocks are written.
+    tail: Option<Vec<u8>>,
 }
 
-fn pad(file: &mut Vec<u8>) {
-    file.resize(file.len().next_multiple_of(ALIGNMENT), 0);
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(tail) = &mut self.tail {
+            return tail.write(bytes);
+        }
+        let written = self.out.write(bytes)?;
+        self.len += written as u64;
+        self.crc.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl<W: Write> Summed<W> {
+    /// Ends a part at the next multiple of the alignment; its checksum.
+    fn end_part(&mut self) -> io::Result<u32> {
+        let past = usize::try_from(self.len % ALIGNMENT as u64).unwrap_or_default();
+        if past > 0 {
+            self.write_all(&[0; ALIGNMENT][past..])?;
+        }
+        Ok(std::mem::take(&mut self.crc).finalize())
+    }
+}
+
+fn not_written(error: ArrowError) -> SegmentError {
+    match error {
+        ArrowError::IoError(_, error) => error.into(),
+        other => SegmentError::invalid(other),
+    }
+}
+
+/// A file whose rows are being written.
+pub(super) struct RowsWriter<W: Write> {
+    arrow: FileWriter<Summed<W>>,
+    batches: usize,
+}
+
+impl<W: Write> RowsWriter<W> {
+    pub(super) fn new(out: W, schema: &Schema) -> Result<Self, SegmentError> {
+        let out = Summed {
+            out: io::BufWriter::with_capacity(BUFFER, out),
+            len: 0,
+            crc: crc32fast::Hasher::new(),
+            tail: None,
+        };
+        let arrow = FileWriter::try_new(out, schema).map_err(not_written)?;
+        Ok(Self { arrow, batches: 0 })
+    }
+
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), SegmentError> {
+        self.batches += 1;
+        self.arrow.write(batch).map_err(not_written)
+    }
+
+    /// Ends the rows.
+    pub(super) fn finish(mut self) -> Result<BlocksWriter<W>, SegmentError> {
+        self.arrow.get_mut().tail = Some(Vec::new());
+        let mut out = self.arrow.into_inner().map_err(not_written)?;
+        let mut end_of_stream = out.tail.take().unwrap_or_default();
+        let footer = end_of_stream.split_off(footer_start(&end_of_stream)?);
+        out.write_all(&end_of_stream)?;
+        let crc = out.end_part()?;
+        let mut trailer = Vec::with_capacity(TRAILER);
+        trailer.extend_from_slice(&out.len.to_le_bytes());
+        trailer.extend_from_slice(&crc.to_le_bytes());
+        trailer.extend_from_slice(&[0; 4]);
+        Ok(BlocksWriter {
+            out,
+            footer,
+            version: VERSIONS[usize::from(self.batches > 1)],
+            parts: trailer,
+            blocks: 0,
+        })
+    }
+}
+
+/// A file whose rows are written and whose blocks are being written.
+pub(super) struct BlocksWriter<W: Write> {
+    out: Summed<W>,
+    footer: Vec<u8>,
+    version: u32,
+    /// What the trailer says of the rows and the blocks.
+    parts: Vec<u8>,
+    blocks: u32,
+}
+
+impl<W: Write> BlocksWriter<W> {
+    pub(super) fn block(
+        &mut self,
+        kind: BlockKind,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), SegmentError> {
+        let offset = self.out.len;
+        write(&mut self.out)?;
+        let len = self.out.len - offset;
+        let crc = self.out.end_part()?;
+        self.parts.extend_from_slice(&kind.code().to_le_bytes());
+        self.parts.extend_from_slice(&crc.to_le_bytes());
+        self.parts.extend_from_slice(&offset.to_le_bytes());
+        self.parts.extend_from_slice(&len.to_le_bytes());
+        self.blocks += 1;
+        Ok(())
+    }
+
+    /// Writes trailer and footer. Returns the length of the file and its checksum.
+    pub(super) fn finish(mut self, spec: SegmentSpec, rows: u64) -> Result<(u64, u32), SegmentError> {
+        let dim = u32::try_from(spec.dim).map_err(SegmentError::invalid)?;
+        let mut trailer = Vec::with_capacity(TRAILER);
+        trailer.extend_from_slice(&MAGIC);
+        for number in [self.version, METRIC_COSINE, dim, self.blocks] {
+            trailer.extend_from_slice(&number.to_le_bytes());
+        }
+        trailer.extend_from_slice(&rows.to_le_bytes());
+        trailer.extend_from_slice(spec.model.as_bytes());
+        trailer.extend_from_slice(&self.parts);
+        trailer.resize(TRAILER - 40, 0);
+        trailer.extend_from_slice(&crc32fast::hash(&self.footer).to_le_bytes());
+        trailer.resize(TRAILER - 4, 0);
+        let crc = crc32fast::hash(&trailer);
+        trailer.extend_from_slice(&crc.to_le_bytes());
+        self.out.write_all(&trailer)?;
+        self.out.write_all(&self.footer)?;
+        self.out.flush()?;
+        Ok((self.out.len, crc))
+    }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -151,9 +251,11 @@ impl Trailer {
             return Err(SegmentError::corrupt("wrong checksum of the trailer"));
         }
         match (u32_at(trailer, 8), u32_at(trailer, 12)) {
-            (VERSION, METRIC_COSINE) => {}
-            (VERSION, metric) => return Err(SegmentError::corrupt(format!("unknown metric {metric}"))),
-            (version, _) => return Err(SegmentError::NewerVersion { version }),
+            (version, _) if !VERSIONS.contains(&version) => {
+                return Err(SegmentError::NewerVersion { version });
+            }
+            (_, METRIC_COSINE) => {}
+            (_, metric) => return Err(SegmentError::corrupt(format!("unknown metric {metric}"))),
         }
         let mut model = [0; 32];
         model.copy_from_slice(&trailer[32..64]);

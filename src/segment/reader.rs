@@ -2,13 +2,14 @@
 
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::FileDecoder;
+use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::layout::{BlockKind, Trailer};
 use super::schema::Rows;
 use super::vectors::open_index;
-use super::{SegmentError, SegmentSpec, to_aligned};
+use super::{Made, SegmentError, SegmentSpec, to_aligned};
 use crate::types::{Embedding, ImageId, ImageRecord, Judgement, PdqHash, PixelHash};
 use crate::vector::{RowId, VectorIndex};
 
@@ -64,6 +65,21 @@ impl Segment {
             by_pixels,
             index,
         })
+    }
+
+    /// What a file's trailer says of all its records.
+    ///
+    /// # Errors
+    /// [`SegmentError`] when it has no sound trailer.
+    pub fn spec(file: &[u8]) -> Result<SegmentSpec, SegmentError> {
+        let Trailer { dim, model, .. } = Trailer::read(file)?;
+        Ok(SegmentSpec { dim, model })
+    }
+
+    /// When it was made; `None` when the file is of before that was noted.
+    #[must_use]
+    pub fn made(&self) -> Option<Made> {
+        self.rows.made()
     }
 
     /// Number of rows, dead ones included.
@@ -151,12 +167,10 @@ impl Segment {
         min_quality: u8,
         mut found: impl FnMut(RowId, u32),
     ) {
-        let hashes = self.rows.pdq_column().as_chunks::<32>().0;
-        for (row, (hash, &quality)) in hashes.iter().zip(self.rows.pdq_quality_column()).enumerate() {
+        for (row, (hash, quality)) in self.rows.pdqs().enumerate() {
             if quality < min_quality {
                 continue;
             }
-            let hash = PdqHash::from_bytes(*hash);
             if let Some(distance) = variants.iter().map(|v| v.hamming(&hash)).min()
                 && distance <= radius
             {
@@ -220,26 +234,22 @@ fn read_rows(file: &Bytes, dim: usize) -> Result<Rows, SegmentError> {
     let schema = footer
         .schema()
         .ok_or_else(|| SegmentError::corrupt("no schema"))?;
-    let schema = try_fb_to_schema(schema).map_err(SegmentError::corrupt)?;
-    let blocks = footer
-        .recordBatches()
-        .ok_or_else(|| SegmentError::corrupt("no rows"))?;
-    if blocks.len() != 1 {
-        return Err(SegmentError::corrupt("not exactly one batch of rows"));
-    }
-    let block = blocks.get(0);
-    let len = i64::from(block.metaDataLength()).saturating_add(block.bodyLength());
-    let range = usize::try_from(block.offset())
-        .ok()
-        .zip(usize::try_from(len).ok());
-    let (from, to) = range
-        .and_then(|(from, len)| Some((from, from.checked_add(len)?)))
-        .filter(|&(_, to)| to <= file.len())
-        .ok_or_else(|| SegmentError::corrupt("the rows lie outside the file"))?;
-    let decoder = FileDecoder::new(schema.into(), footer.version());
-    let batch = decoder
-        .read_record_batch(block, &file.slice(from..to).into())
-        .map_err(SegmentError::corrupt)?
-        .ok_or_else(|| SegmentError::corrupt("no rows"))?;
-    Rows::new(batch, dim)
+    let schema: SchemaRef = try_fb_to_schema(schema).map_err(SegmentError::corrupt)?.into();
+    let decoder = FileDecoder::new(schema.clone(), footer.version());
+    let batches = footer.recordBatches().into_iter().flatten().map(|block| {
+        let len = i64::from(block.metaDataLength()).saturating_add(block.bodyLength());
+        let range = usize::try_from(block.offset())
+            .ok()
+            .zip(usize::try_from(len).ok());
+        let (from, to) = range
+            .and_then(|(from, len)| Some((from, from.checked_add(len)?)))
+            .filter(|&(_, to)| to <= file.len())
+            .ok_or_else(|| SegmentError::corrupt("rows lie outside the file"))?;
+        decoder
+            .read_record_batch(block, &file.slice(from..to).into())
+            .map_err(SegmentError::corrupt)?
+            .ok_or_else(|| SegmentError::corrupt("a batch without rows"))
+    });
+    let batches = batches.collect::<Result<_, SegmentError>>()?;
+    Rows::new(schema, batches, dim)
 }

@@ -12,11 +12,11 @@ use arrow_array::types::{
     Float32Type, TimestampMicrosecondType, TimestampNanosecondType, UInt8Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, RecordBatch};
-use arrow_schema::{DataType, Field, Schema, TimeUnit};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::SegmentError;
+use super::{Made, SegmentError};
 use crate::types::{
     ContentHash, Embedding, ExifSummary, Fingerprint, ImageId, ImagePair, ImageRecord, Judgement, PdqHash,
     PixelHash,
@@ -24,6 +24,8 @@ use crate::types::{
 
 /// Key of the schema's metadata under which the judgements stand, a JSON list.
 const JUDGEMENTS: &str = "doppel.judgements";
+/// Key under which it stands when the segment was made: epoch, full stop, step.
+const MADE: &str = "doppel.made";
 
 fn fields(dim: i32) -> Vec<Field> {
     let hash = || DataType::FixedSizeBinary(32);
@@ -67,19 +69,9 @@ fn nanos(time: DateTime<Utc>) -> Option<i64> {
     time.timestamp_nanos_opt()
 }
 
-fn invalid(what: impl std::fmt::Display) -> SegmentError {
-    SegmentError::Invalid {
-        what: what.to_string(),
-    }
-}
-
-/// The columns of `records`, which stand in order of their ids, all embeddings of `dim` components.
-pub(super) fn to_batch(
-    records: &[Arc<ImageRecord>],
-    judgements: &[Judgement],
-    dim: usize,
-) -> Result<RecordBatch, SegmentError> {
-    let width = i32::try_from(dim).map_err(invalid)?;
+/// The columns of a segment with these judgements, embeddings of `dim` components.
+pub(super) fn schema(judgements: &[Judgement], made: Made, dim: usize) -> Result<SchemaRef, SegmentError> {
+    let width = i32::try_from(dim).map_err(SegmentError::invalid)?;
     let judged: Vec<JudgementText> = judgements
         .iter()
         .map(|j| JudgementText {
@@ -89,10 +81,20 @@ pub(super) fn to_batch(
             at: j.at,
         })
         .collect();
-    let judged = serde_json::to_string(&judged).map_err(invalid)?;
-    let metadata = HashMap::from([(JUDGEMENTS.to_owned(), judged)]);
-    let schema = Arc::new(Schema::new_with_metadata(fields(width), metadata));
+    let judged = serde_json::to_string(&judged).map_err(SegmentError::invalid)?;
+    let made = format!("{}.{}", made.epoch, made.step);
+    let metadata = HashMap::from([(JUDGEMENTS.to_owned(), judged), (MADE.to_owned(), made)]);
+    Ok(Arc::new(Schema::new_with_metadata(fields(width), metadata)))
+}
 
+/// Some rows as columns of a [`schema`] of embeddings of `dim` components.
+pub(super) fn to_batch(
+    records: &[Arc<ImageRecord>],
+    schema: &SchemaRef,
+    dim: usize,
+) -> Result<RecordBatch, SegmentError> {
+    let invalid = |error: ArrowError| SegmentError::invalid(error);
+    let width = i32::try_from(dim).map_err(SegmentError::invalid)?;
     let n = records.len();
     let binary = |len: i32, value: fn(&ImageRecord) -> &[u8]| -> Result<ArrayRef, SegmentError> {
         let mut column = FixedSizeBinaryBuilder::with_capacity(n, len);
@@ -126,7 +128,9 @@ pub(super) fn to_batch(
         heights.append_value(print.height);
         sizes.append_value(record.size);
         formats.append_value(record.format.as_str());
-        created.append_value(nanos(record.created).ok_or_else(|| invalid("a creation time out of range"))?);
+        created.append_value(
+            nanos(record.created).ok_or_else(|| SegmentError::invalid("a creation time out of range"))?,
+        );
         names.append_value(&record.name);
         for tag in &record.tags {
             tags.values().append_value(tag);
@@ -136,7 +140,7 @@ pub(super) fn to_batch(
         taken.append_option(print.exif.taken.map(|t| t.and_utc().timestamp_micros()));
         centis.append_value(print.exif.taken_centis);
         if print.embedding.dim() != dim {
-            return Err(invalid(format!(
+            return Err(SegmentError::invalid(format!(
                 "an embedding of {} components, not {dim}",
                 print.embedding.dim()
             )));
@@ -162,97 +166,117 @@ pub(super) fn to_batch(
         Arc::new(centis.finish()),
         Arc::new(embeddings.finish()),
     ];
-    RecordBatch::try_new(schema, columns).map_err(invalid)
+    RecordBatch::try_new(schema.clone(), columns).map_err(invalid)
 }
 
 /// Columns that were checked to be of the right types and without nulls where there must be none; rows are read
 /// where they lie.
 pub(super) struct Rows {
-    batch: RecordBatch,
+    schema: SchemaRef,
+    /// All but the last of the same length.
+    batches: Vec<RecordBatch>,
+    batch_rows: usize,
+    len: usize,
     dim: usize,
 }
 
 impl Rows {
-    /// Checks a batch read from a file.
-    pub(super) fn new(batch: RecordBatch, dim: usize) -> Result<Self, SegmentError> {
+    /// Checks batches read from a file.
+    pub(super) fn new(
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+        dim: usize,
+    ) -> Result<Self, SegmentError> {
         let width = i32::try_from(dim).map_err(SegmentError::corrupt)?;
         let expected = fields(width);
-        let schema = batch.schema();
         if !schema.fields().iter().map(AsRef::as_ref).eq(expected.iter()) {
             return Err(SegmentError::corrupt("its columns are not those of this format"));
         }
-        Ok(Self { batch, dim })
+        let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
+            return Err(SegmentError::corrupt("no rows"));
+        };
+        let batch_rows = first.num_rows().max(1);
+        let whole = batches.len() - 1;
+        if batches[..whole]
+            .iter()
+            .any(|batch| batch.num_rows() != batch_rows)
+            || last.num_rows() > batch_rows
+        {
+            return Err(SegmentError::corrupt("batches of rows of other lengths"));
+        }
+        Ok(Self {
+            len: whole * batch_rows + last.num_rows(),
+            schema,
+            batches,
+            batch_rows,
+            dim,
+        })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.batch.num_rows()
+        self.len
     }
 
     pub(super) fn dim(&self) -> usize {
         self.dim
     }
 
-    fn fixed<const N: usize>(&self, column: usize, row: usize) -> [u8; N] {
-        let bytes = self.batch.column(column).as_fixed_size_binary().value(row);
-        bytes.try_into().expect("the schema was checked")
-    }
-
-    fn number<T: ArrowPrimitiveType>(&self, column: usize) -> &PrimitiveArray<T> {
-        self.batch.column(column).as_primitive()
-    }
-
-    fn text(&self, column: usize, row: usize) -> &str {
-        self.batch.column(column).as_string::<i32>().value(row)
+    /// The batch with a row, and the row's place there.
+    fn place(&self, row: usize) -> (Columns<'_>, usize) {
+        (
+            Columns(&self.batches[row / self.batch_rows]),
+            row % self.batch_rows,
+        )
     }
 
     pub(super) fn id(&self, row: usize) -> ImageId {
-        ImageId::from_bytes(self.fixed(0, row))
+        let (columns, row) = self.place(row);
+        ImageId::from_bytes(columns.fixed(0, row))
     }
 
     pub(super) fn pixel_hash(&self, row: usize) -> PixelHash {
-        PixelHash::from_bytes(self.fixed(2, row))
+        let (columns, row) = self.place(row);
+        PixelHash::from_bytes(columns.fixed(2, row))
     }
 
-    /// All PDQ hashes, `[rows, 32]`.
-    pub(super) fn pdq_column(&self) -> &[u8] {
-        self.batch.column(3).as_fixed_size_binary().value_data()
-    }
-
-    /// PDQ qualities, `[rows]`.
-    pub(super) fn pdq_quality_column(&self) -> &[u8] {
-        self.number::<UInt8Type>(4).values()
-    }
-
-    /// All embeddings, `[rows, dim]`.
-    pub(super) fn embeddings(&self) -> &[f32] {
-        self.batch
-            .column(15)
-            .as_fixed_size_list()
-            .values()
-            .as_primitive::<Float32Type>()
-            .values()
+    /// All PDQ hashes with their qualities.
+    pub(super) fn pdqs(&self) -> impl Iterator<Item = (PdqHash, u8)> {
+        self.batches.iter().flat_map(|batch| {
+            let hashes = batch.column(3).as_fixed_size_binary().value_data();
+            let (hashes, _) = hashes.as_chunks::<32>();
+            let qualities = Columns(batch).number::<UInt8Type>(4).values();
+            hashes
+                .iter()
+                .zip(qualities)
+                .map(|(hash, &quality)| (PdqHash::from_bytes(*hash), quality))
+        })
     }
 
     pub(super) fn embedding(&self, row: usize) -> &[f32] {
-        &self.embeddings()[row * self.dim..(row + 1) * self.dim]
+        let (columns, row) = self.place(row);
+        &columns.embeddings()[row * self.dim..(row + 1) * self.dim]
     }
 
     pub(super) fn created(&self, row: usize) -> DateTime<Utc> {
-        DateTime::from_timestamp_nanos(self.number::<TimestampNanosecondType>(9).value(row))
+        let (columns, row) = self.place(row);
+        DateTime::from_timestamp_nanos(columns.number::<TimestampNanosecondType>(9).value(row))
     }
 
     /// One row as it was put in.
     pub(super) fn record(&self, row: usize) -> Result<ImageRecord, SegmentError> {
-        let content_hash = ContentHash::from_bytes(self.fixed(1, row));
-        let tags = self.batch.column(11).as_list::<i32>().value(row);
-        let camera = self.batch.column(12);
-        let taken = self.number::<TimestampMicrosecondType>(13);
+        let embedding = Embedding::from_stored(self.embedding(row)).map_err(SegmentError::corrupt)?;
+        let created = self.created(row);
+        let (columns, row) = self.place(row);
+        let content_hash = ContentHash::from_bytes(columns.fixed(1, row));
+        let tags = columns.0.column(11).as_list::<i32>().value(row);
+        let camera = columns.0.column(12);
+        let taken = columns.number::<TimestampMicrosecondType>(13);
         Ok(ImageRecord {
             id: ImageId::from(content_hash),
-            name: self.text(10, row).to_owned(),
-            size: self.number::<UInt64Type>(7).value(row),
-            format: self.text(8, row).parse().map_err(SegmentError::corrupt)?,
-            created: self.created(row),
+            name: columns.text(10, row).to_owned(),
+            size: columns.number::<UInt64Type>(7).value(row),
+            format: columns.text(8, row).parse().map_err(SegmentError::corrupt)?,
+            created,
             tags: tags
                 .as_string::<i32>()
                 .iter()
@@ -261,28 +285,40 @@ impl Rows {
                 .collect(),
             fingerprint: Fingerprint {
                 content_hash,
-                pixel_hash: self.pixel_hash(row),
-                pdq: PdqHash::from_bytes(self.fixed(3, row)),
-                pdq_quality: self.pdq_quality_column()[row],
-                embedding: Embedding::from_stored(self.embedding(row)).map_err(SegmentError::corrupt)?,
-                width: self.number::<UInt32Type>(5).value(row),
-                height: self.number::<UInt32Type>(6).value(row),
+                pixel_hash: PixelHash::from_bytes(columns.fixed(2, row)),
+                pdq: PdqHash::from_bytes(columns.fixed(3, row)),
+                pdq_quality: columns.number::<UInt8Type>(4).value(row),
+                embedding,
+                width: columns.number::<UInt32Type>(5).value(row),
+                height: columns.number::<UInt32Type>(6).value(row),
                 exif: ExifSummary {
-                    camera: camera.is_valid(row).then(|| self.text(12, row).to_owned()),
+                    camera: camera.is_valid(row).then(|| columns.text(12, row).to_owned()),
                     taken: taken
                         .is_valid(row)
                         .then(|| DateTime::from_timestamp_micros(taken.value(row)).map(|t| t.naive_utc()))
                         .flatten(),
-                    taken_centis: self.number::<UInt8Type>(14).value(row),
+                    taken_centis: columns.number::<UInt8Type>(14).value(row),
                 },
             },
         })
     }
 
+    /// When they were put in; `None` in files of before it was noted.
+    pub(super) fn made(&self) -> Option<Made> {
+        let (epoch, step) = self.schema.metadata().get(MADE)?.split_once('.')?;
+        Some(Made {
+            epoch: epoch.parse().ok()?,
+            step: step.parse().ok()?,
+        })
+    }
+
     /// The judgements that were put in.
     pub(super) fn judgements(&self) -> Result<Vec<Judgement>, SegmentError> {
-        let schema = self.batch.schema();
-        let text = schema.metadata().get(JUDGEMENTS).map_or("[]", String::as_str);
+        let text = self
+            .schema
+            .metadata()
+            .get(JUDGEMENTS)
+            .map_or("[]", String::as_str);
         let judged: Vec<JudgementText> = serde_json::from_str(text).map_err(SegmentError::corrupt)?;
         judged
             .into_iter()
@@ -296,5 +332,34 @@ impl Rows {
                 })
             })
             .collect()
+    }
+}
+
+/// One batch, whose columns were checked.
+#[derive(Clone, Copy)]
+struct Columns<'a>(&'a RecordBatch);
+
+impl<'a> Columns<'a> {
+    fn fixed<const N: usize>(self, column: usize, row: usize) -> [u8; N] {
+        let bytes = self.0.column(column).as_fixed_size_binary().value(row);
+        bytes.try_into().expect("the schema was checked")
+    }
+
+    fn number<T: ArrowPrimitiveType>(self, column: usize) -> &'a PrimitiveArray<T> {
+        self.0.column(column).as_primitive()
+    }
+
+    fn text(self, column: usize, row: usize) -> &'a str {
+        self.0.column(column).as_string::<i32>().value(row)
+    }
+
+    /// `[rows, dim]`.
+    fn embeddings(self) -> &'a [f32] {
+        self.0
+            .column(15)
+            .as_fixed_size_list()
+            .values()
+            .as_primitive::<Float32Type>()
+            .values()
     }
 }

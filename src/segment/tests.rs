@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::fixtures::{DIM, judgement, record, records};
+use super::builder::BATCH_ROWS;
+use super::fixtures::{DIM, MADE, built, judgement, record, records};
 use super::{Segment, SegmentError, SegmentSpec, Tombstones, build, map_file};
 use crate::types::{ModelHash, SegmentId};
 
@@ -19,10 +20,11 @@ fn spec() -> SegmentSpec {
 fn rows_come_back_as_they_were_put_in() {
     for n in [0, 1, 2, 63, 300] {
         let judgements = [judgement(1, 2), judgement(3, 4)];
-        let built = build(records(0..n), &judgements, spec()).expect("built");
-        assert_eq!(built.rows, n);
-        let segment = Segment::open(built.file, spec()).expect("opened");
-        assert_eq!(segment.crc(), built.crc);
+        let (built, file) = built(records(0..n), &judgements, spec()).expect("built");
+        assert_eq!((built.rows, built.bytes), (n, file.len() as u64));
+        assert_eq!(Segment::spec(&file), Ok(spec()));
+        let segment = Segment::open(file, spec()).expect("opened");
+        assert_eq!((segment.crc(), segment.made()), (built.crc, Some(MADE)));
         assert_eq!(segment.judgements().expect("read"), judgements);
         for expected in records(0..n) {
             let row = segment.find(&expected.id).expect("found");
@@ -51,9 +53,64 @@ fn rows_come_back_as_they_were_put_in() {
 }
 
 #[test]
+fn rows_of_several_batches_are_one_sequence() {
+    let n = 2 * BATCH_ROWS as u64 + 1;
+    let (built, file) = built(records(0..n), &[judgement(1, 2)], spec()).expect("built");
+    assert_eq!(built.rows, n);
+    let reader = arrow_ipc::reader::FileReader::try_new(std::io::Cursor::new(&file), None);
+    let lengths = reader
+        .expect("an Arrow file")
+        .map(|batch| batch.expect("a batch").num_rows());
+    assert_eq!(lengths.collect::<Vec<_>>(), [BATCH_ROWS, BATCH_ROWS, 1]);
+    let segment = Segment::open(file, spec()).expect("opened");
+    assert_eq!(segment.judgements().expect("read"), [judgement(1, 2)]);
+    for number in (0..n).step_by(97).chain([n - 1]) {
+        let expected = record(number);
+        let row = segment.find(&expected.id).expect("found");
+        assert_eq!(segment.record(row).expect("read"), expected);
+        let pixels = segment.by_pixel_hash(&expected.fingerprint.pixel_hash);
+        assert_eq!(pixels.collect::<Vec<_>>(), [row]);
+        let hits = segment.index().search(&expected.fingerprint.embedding, 1, None);
+        assert_eq!(hits.expect("searched")[0].row, row);
+    }
+    let last = segment.id(u32::try_from(n - 1).expect("small"));
+    assert_eq!(segment.find(&last), u32::try_from(n - 1).ok());
+    let newest = segment.newest_first(None).take(2).map(|row| segment.id(row));
+    assert_eq!(newest.collect::<Vec<_>>(), [record(n - 1).id, record(n - 2).id]);
+    let mut qualities = 0;
+    segment.pdq_within(&[record(0).fingerprint.pdq], 256, 0, |_, _| qualities += 1);
+    assert_eq!(qualities, n);
+}
+
+#[test]
+fn what_fails_while_a_segment_is_built_is_told() {
+    let damaged = || SegmentError::corrupt("an input");
+    let rows = [Ok(records(0..1).remove(0)), Err(damaged())];
+    assert_eq!(
+        build(rows.into_iter(), &[], MADE, spec(), Vec::new()),
+        Err(damaged())
+    );
+    let mut small = [0u8; 1000];
+    let full = build(
+        records(0..1).into_iter().map(Ok),
+        &[],
+        MADE,
+        spec(),
+        &mut small[..],
+    );
+    assert!(matches!(full, Err(SegmentError::NotWritten { .. })), "{full:?}");
+    let falling = records(0..9).into_iter().map(Ok);
+    let refused = build(falling, &[], MADE, spec(), Vec::new());
+    assert!(
+        matches!(refused, Err(SegmentError::Invalid { .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn newest_come_first_from_any_cursor() {
-    let built = build(records(0..50), &[], spec()).expect("built");
-    let segment = Segment::open(built.file, spec()).expect("opened");
+    let (_, file) = built(records(0..50), &[], spec()).expect("built");
+    let segment = Segment::open(file, spec()).expect("opened");
     let order: Vec<_> = segment.newest_first(None).map(|row| segment.id(row)).collect();
     let expected: Vec<_> = (0..50).rev().map(|n| record(n).id).collect();
     assert_eq!(order, expected);
@@ -69,8 +126,8 @@ fn newest_come_first_from_any_cursor() {
 fn a_file_mapped_from_disk_is_the_same() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("a.seg");
-    let built = build(records(0..100), &[], spec()).expect("built");
-    std::fs::write(&path, &built.file).expect("written");
+    let (_, file) = built(records(0..100), &[], spec()).expect("built");
+    std::fs::write(&path, &file).expect("written");
     let segment = Segment::open(map_file(&path).expect("mapped"), spec()).expect("opened");
     std::fs::remove_file(&path).expect("removed");
     assert_eq!(
@@ -83,9 +140,9 @@ fn a_file_mapped_from_disk_is_the_same() {
 
 #[test]
 fn an_arrow_reader_reads_the_rows() {
-    let built = build(records(0..10), &[judgement(1, 2)], spec()).expect("built");
-    let reader = arrow_ipc::reader::FileReader::try_new(std::io::Cursor::new(built.file), None)
-        .expect("an Arrow file");
+    let (_, file) = built(records(0..10), &[judgement(1, 2)], spec()).expect("built");
+    let reader =
+        arrow_ipc::reader::FileReader::try_new(std::io::Cursor::new(file), None).expect("an Arrow file");
     assert!(reader.schema().metadata()["doppel.judgements"].contains("not_duplicate"));
     let batches: Vec<_> = reader.map(|batch| batch.expect("a batch")).collect();
     assert_eq!(
@@ -100,7 +157,7 @@ fn an_arrow_reader_reads_the_rows() {
 
 #[test]
 fn every_flipped_bit_and_every_cut_is_noticed() {
-    let file = build(records(0..20), &[], spec()).expect("built").file;
+    let (_, file) = built(records(0..20), &[], spec()).expect("built");
     for byte in 0..file.len() {
         let mut damaged = file.to_vec();
         damaged[byte] ^= 1 << (byte % 8);
@@ -114,7 +171,7 @@ fn every_flipped_bit_and_every_cut_is_noticed() {
 
 #[test]
 fn vectors_of_another_model_are_refused() {
-    let file = build(records(0..3), &[], spec()).expect("built").file;
+    let (_, file) = built(records(0..3), &[], spec()).expect("built");
     let other = SegmentSpec {
         model: ModelHash::from_bytes([8; 32]),
         ..spec()
@@ -128,12 +185,12 @@ fn vectors_of_another_model_are_refused() {
         ..spec()
     };
     assert!(matches!(
-        build(records(0..3), &[], narrow),
+        built(records(0..3), &[], narrow),
         Err(SegmentError::Invalid { .. })
     ));
     let twice = [records(0..3), records(2..4)].concat();
     assert!(matches!(
-        build(twice, &[], spec()),
+        built(twice, &[], spec()),
         Err(SegmentError::Invalid { .. })
     ));
 }

@@ -1,32 +1,43 @@
 //! The index over a segment's embeddings.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::SegmentError;
 use super::schema::Rows;
-use crate::types::{Embedding, ImageRecord};
+use crate::types::Embedding;
 use crate::vector::VectorIndex;
 use crate::vector::flat::FlatIndex;
-use crate::vector::frozen::{BuildParams, FrozenIndex};
+use crate::vector::frozen::{BuildParams, FrozenBlock, FrozenBuilder, FrozenIndex};
 
 /// With fewer rows than this, comparing with all of them is as fast as the graph, and exact.
 pub(super) const INDEXED_FROM: usize = 4096;
 
-/// The index block of records in their row order; `None` when the segment is searched without one.
-pub(super) fn build_index(records: &[Arc<ImageRecord>], dim: usize) -> Result<Option<Vec<u8>>, SegmentError> {
-    if records.len() < INDEXED_FROM {
-        return Ok(None);
+/// Takes the embeddings of a new segment in their row order.
+pub(super) struct IndexBuilder {
+    graph: FrozenBuilder,
+    rows: usize,
+}
+
+impl IndexBuilder {
+    /// For about `rows` embeddings of `dim` components.
+    pub(super) fn new(dim: usize, rows: usize) -> Result<Self, SegmentError> {
+        let graph = FrozenBuilder::new(dim, rows, &BuildParams::default()).map_err(SegmentError::invalid)?;
+        Ok(Self { graph, rows: 0 })
     }
-    let vectors: Vec<Embedding> = records
-        .iter()
-        .map(|record| record.fingerprint.embedding.clone())
-        .collect();
-    let block = FrozenIndex::build(dim, &vectors, &BuildParams::default());
-    block.map(Some).map_err(|error| SegmentError::Invalid {
-        what: error.to_string(),
-    })
+
+    pub(super) fn add(&mut self, embedding: &Embedding) -> Result<(), SegmentError> {
+        self.rows += 1;
+        self.graph.push(embedding).map_err(SegmentError::invalid)
+    }
+
+    /// The index block; `None` when the segment is searched without one.
+    pub(super) fn finish(self) -> Result<Option<FrozenBlock>, SegmentError> {
+        if self.rows < INDEXED_FROM {
+            return Ok(None);
+        }
+        let block = self.graph.finish(&|_| ());
+        block.map(Some).map_err(SegmentError::invalid)
+    }
 }
 
 /// The index of a segment: its block, or an exact one over the rows where there is none.
@@ -39,9 +50,9 @@ pub(super) fn open_index(block: Option<Bytes>, rows: &Rows) -> Result<Box<dyn Ve
         return Ok(Box::new(index));
     }
     let mut index = FlatIndex::new(rows.dim());
-    for (row, components) in (0..).zip(rows.embeddings().chunks_exact(rows.dim().max(1))) {
-        let embedding = Embedding::from_stored(components).map_err(SegmentError::corrupt)?;
-        index.insert(row, &embedding).map_err(SegmentError::corrupt)?;
+    for (number, row) in (0..).zip(0..rows.len()) {
+        let embedding = Embedding::from_stored(rows.embedding(row)).map_err(SegmentError::corrupt)?;
+        index.insert(number, &embedding).map_err(SegmentError::corrupt)?;
     }
     Ok(Box::new(index))
 }

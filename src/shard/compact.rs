@@ -1,15 +1,17 @@
 //! Compaction: segments become one, without what is dead in them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::maintenance::{Maintenance, Uploaded};
 use super::objects;
 use super::view::LiveSegment;
 use super::{ShardError, background};
-use crate::segment::Tombstones;
 use crate::segment::compaction::Weight;
+use crate::segment::{SegmentError, Tombstones};
 use crate::store::metadata::{Compare, Op};
 use crate::types::{ImageId, ImageRecord, Judgement};
+use crate::vector::RowId;
 
 impl Maintenance {
     /// Merges the segments that the policy chooses; tells whether it chose any.
@@ -31,12 +33,15 @@ impl Maintenance {
         let inputs: Vec<Arc<LiveSegment>> =
             chosen.iter().map(|&place| view.segments[place].clone()).collect();
         drop(view);
+        let made = self.begin();
         let sources = inputs.clone();
-        let (records, judgements) = background::run(move || gather(&sources)).await??;
-        let merged = if records.is_empty() && judgements.is_empty() {
+        let (rows, judgements) =
+            background::run(move || Ok::<_, ShardError>((Living::of(&sources), last_words(&sources)?)))
+                .await??;
+        let merged = if rows.len() == 0 && judgements.is_empty() {
             None
         } else {
-            Some(self.build_and_upload(records, judgements).await?)
+            Some(self.build_and_upload(rows, judgements, made).await?)
         };
         let id = merged.as_ref().map(|new| new.id);
         let published = self.publish_merge(&inputs, merged).await;
@@ -113,26 +118,110 @@ impl Maintenance {
     }
 }
 
-/// The living rows of segments, and the last word on each pair.
-fn gather(inputs: &[Arc<LiveSegment>]) -> Result<(Vec<Arc<ImageRecord>>, Vec<Judgement>), ShardError> {
-    let mut records = Vec::new();
-    let mut judgements = std::collections::BTreeMap::new();
+/// The living rows of segments by rising id, each read when its turn comes.
+struct Living {
+    inputs: Vec<Arc<LiveSegment>>,
+    /// Input and row there.
+    rows: std::vec::IntoIter<(ImageId, usize, RowId)>,
+}
+
+impl Living {
+    fn of(inputs: &[Arc<LiveSegment>]) -> Self {
+        let mut rows = Vec::with_capacity(inputs.iter().map(|live| live.living()).sum());
+        for (input, live) in inputs.iter().enumerate() {
+            let living = (0..)
+                .take(live.segment.len())
+                .filter(|&row| !live.dead.is_dead(row));
+            rows.extend(living.map(|row| (live.segment.id(row), input, row)));
+        }
+        rows.sort_unstable();
+        // Nothing puts an image into two segments, but for metadata that was made anew from objects of earlier versions.
+        rows.dedup_by_key(|&mut (id, ..)| id);
+        Self {
+            inputs: inputs.to_vec(),
+            rows: rows.into_iter(),
+        }
+    }
+}
+
+impl Iterator for Living {
+    type Item = Result<Arc<ImageRecord>, SegmentError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (_, input, row) = self.rows.next()?;
+        let live = &self.inputs[input];
+        Some(match live.segment.record(row) {
+            Ok(record) => Ok(Arc::new(record)),
+            Err(error) => Err(SegmentError::Corrupt {
+                what: format!("row {row} of {}: {error}", live.id),
+            }),
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.rows.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Living {}
+
+/// The last word on each pair.
+fn last_words(inputs: &[Arc<LiveSegment>]) -> Result<Vec<Judgement>, ShardError> {
+    let mut judgements = BTreeMap::new();
     for live in inputs {
-        let damaged = |source| ShardError::Segment {
+        let judged = live.segment.judgements().map_err(|source| ShardError::Segment {
             name: live.id.to_string(),
             source,
-        };
-        for row in 0..u32::try_from(live.segment.len()).unwrap_or(u32::MAX) {
-            if !live.dead.is_dead(row) {
-                records.push(Arc::new(live.segment.record(row).map_err(damaged)?));
-            }
-        }
-        for judgement in live.segment.judgements().map_err(damaged)? {
+        })?;
+        for judgement in judged {
             let entry = judgements.entry(judgement.pair).or_insert(judgement);
             if judgement.at >= entry.at {
                 *entry = judgement;
             }
         }
     }
-    Ok((records, judgements.into_values().collect()))
+    Ok(judgements.into_values().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::fixtures::{DIM, built, record, records};
+    use crate::segment::{Segment, SegmentSpec};
+    use crate::shard::view::Stored;
+    use crate::types::{ModelHash, SegmentId};
+
+    fn live(numbers: std::ops::Range<u64>, dead: &[u64]) -> Arc<LiveSegment> {
+        let spec = SegmentSpec {
+            dim: DIM,
+            model: ModelHash::from_bytes([1; 32]),
+        };
+        let (_, file) = built(records(numbers), &[], spec).expect("built");
+        let segment = Segment::open(file, spec).expect("opened");
+        let tombstones = Tombstones::new(segment.len());
+        for &n in dead {
+            tombstones.kill(segment.find(&record(n).id).expect("there"));
+        }
+        Arc::new(LiveSegment {
+            id: SegmentId::random(),
+            segment,
+            dead: tombstones,
+            stored: Stored {
+                revision: 0,
+                tombstones: 0,
+                dead: 0,
+            }
+            .into(),
+        })
+    }
+
+    #[test]
+    fn what_lives_in_the_inputs_comes_once_by_rising_id() {
+        let rows = Living::of(&[live(0..10, &[1, 2]), live(8..20, &[8, 12])]);
+        let mut expected: Vec<_> = (0..20).filter(|n| ![1, 2, 12].contains(n)).map(record).collect();
+        expected.sort_by_key(|record| record.id);
+        assert_eq!(rows.len(), expected.len());
+        let found: Vec<_> = rows.map(|row| (*row.expect("read")).clone()).collect();
+        assert_eq!(found, expected);
+    }
 }

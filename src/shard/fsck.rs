@@ -8,7 +8,6 @@ use super::state::{Head, SegmentState, from_json, to_json};
 use super::wal::{self, Content, Entry, Position};
 use super::{ShardError, ShardOptions, Stores, objects};
 use crate::segment::SegmentSpec;
-use crate::store::blob::BlobError;
 use crate::store::metadata::keys::Keys;
 use crate::store::metadata::{Compare, KeyValue, Op};
 use crate::types::{CollectionName, ContentHash, Epoch, ImageId, SegmentId, Seq, ShardId, Similarity};
@@ -326,22 +325,9 @@ impl Check<'_> {
     async fn replace(&mut self, name: &str, entry: &KeyValue, change: Op) -> Result<(), ShardError> {
         let unchanged = vec![Compare::unchanged(&entry.key, Some(entry))];
         self.stores.metadata.txn(unchanged, vec![change]).await?;
-        self.set_aside(name).await?;
+        objects::set_aside(self.stores, name).await?;
         self.repaired();
         Ok(())
-    }
-
-    /// Moves what is left of an object to where evidence is kept.
-    async fn set_aside(&self, name: &str) -> Result<(), ShardError> {
-        match self.stores.blobs.get(name).await {
-            Ok(object) => {
-                let evidence = format!("{}/{name}", objects::EVIDENCE);
-                self.stores.blobs.create(&evidence, object).await?;
-                Ok(self.stores.blobs.delete(name).await?)
-            }
-            Err(BlobError::NotFound { .. }) => Ok(()),
-            Err(e) => Err(e.into()),
-        }
     }
 
     /// Replays the WAL into `living` as opening the shard would.
@@ -463,7 +449,7 @@ impl Check<'_> {
                             self.find(severity, &object.name, "its checksum is wrong");
                             // In its place the next upload of the image could not put a sound one.
                             if self.repair == Repair::Yes {
-                                self.set_aside(&object.name).await?;
+                                objects::set_aside(self.stores, &object.name).await?;
                             }
                         }
                     }

@@ -2,6 +2,7 @@
 //! transaction that also raises the WAL floor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
@@ -9,12 +10,13 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use super::core::Core;
 use super::growing::Growing;
 use super::ledger::Ledger;
+use super::staged::Staged;
 use super::state::{Head, SegmentState, to_json};
 use super::view::{LiveSegment, Stored};
 use super::wal::Position;
 use super::writer::Request;
 use super::{ShardError, background, objects};
-use crate::segment::{self, Segment, Tombstones};
+use crate::segment::{self, Made, Segment, SegmentError, Tombstones};
 use crate::store::metadata::{Compare, Op};
 use crate::types::{ImageRecord, Judgement, SegmentId};
 
@@ -35,6 +37,8 @@ pub(crate) struct Maintenance {
     sealing: Mutex<Option<Position>>,
     /// Held during a compaction.
     pub(crate) compacting: Mutex<()>,
+    /// Segments begun.
+    begun: AtomicU64,
 }
 
 /// Tombstones that were stored and wait for the transaction that makes them count.
@@ -53,6 +57,15 @@ impl Maintenance {
             requests,
             sealing: Mutex::new(None),
             compacting: Mutex::new(()),
+            begun: AtomicU64::new(0),
+        }
+    }
+
+    /// Begins a segment: to be called before its rows are taken.
+    pub(crate) fn begin(&self) -> Made {
+        Made {
+            epoch: self.core.epoch,
+            step: self.begun.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -119,12 +132,15 @@ impl Maintenance {
         let Some(frozen) = self.core.view().sealing.clone() else {
             return Err(ShardError::Closed);
         };
-        let records = frozen.records();
+        let made = self.begin();
+        let mut records = frozen.records();
         let judgements = frozen.judgements();
         let sealed = if records.is_empty() && judgements.is_empty() {
             None
         } else {
-            Some(self.build_and_upload(records, judgements).await?)
+            records.sort_unstable_by_key(|record| record.id);
+            let rows = records.into_iter().map(Ok);
+            Some(self.build_and_upload(rows, judgements, made).await?)
         };
         self.publish_seal(&frozen, sealed, floor).await?;
         *pending = None;
@@ -143,31 +159,39 @@ impl Maintenance {
         answer.await.map_err(|_| ShardError::Closed)?
     }
 
-    /// Builds a segment, stores it under a fresh name and opens it from there.
+    /// Builds a segment of rows by rising id, stores it under a fresh name and opens it from there.
     pub(crate) async fn build_and_upload(
         &self,
-        records: Vec<Arc<ImageRecord>>,
+        rows: impl Iterator<Item = Result<Arc<ImageRecord>, SegmentError>> + Send + 'static,
         judgements: Vec<Judgement>,
+        made: Made,
     ) -> Result<Uploaded, ShardError> {
         let core = &self.core;
+        let stores = &core.place.stores;
         let id = SegmentId::random();
         let name = objects::segment_name(&core.place.collection, core.place.shard, id);
-        let spec = core.options.spec;
-        let built = background::run(move || segment::build(records, &judgements, spec)).await?;
-        let built = built.map_err(|source| ShardError::Segment {
+        let failed = |source: SegmentError| ShardError::Segment {
             name: name.clone(),
             source,
-        })?;
+        };
+        let mut file = Staged::new(stores, &core.options, id).map_err(|e| failed(e.into()))?;
+        let spec = core.options.spec;
+        let (built, file) = background::run(move || {
+            let built = segment::build(rows, &judgements, made, spec, &mut file);
+            (built, file)
+        })
+        .await?;
+        let built = built.map_err(failed)?;
         core.uploading.lock().push(id);
         let upload = async {
-            objects::upload(&core.place.stores, &name, built.file.clone()).await?;
-            let file = objects::fetch(&core.place.stores, &core.options, &name, id).await?;
+            file.upload(stores, &name).await?;
+            let file = objects::fetch(stores, &core.options, &name, id).await?;
             objects::open_file(&name, file, &core.options).await
         };
         match upload.await {
             Ok(segment) => Ok(Uploaded {
                 id,
-                state: SegmentState::new(built.rows, built.file.len() as u64, built.crc),
+                state: SegmentState::new(built.rows, built.bytes, built.crc),
                 segment,
             }),
             Err(error) => {

@@ -22,6 +22,7 @@ pub mod media;
 mod objects;
 mod options;
 mod recovery;
+mod staged;
 mod state;
 mod stores;
 #[cfg(test)]

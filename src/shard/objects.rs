@@ -1,6 +1,6 @@
 //! Segment and tombstone objects of a shard.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -44,7 +44,21 @@ pub(crate) fn parse(name: &str) -> Option<(SegmentId, Option<u32>)> {
 
 /// Stores an object under a name that nobody else uses.
 pub(crate) async fn upload(stores: &Stores, name: &str, object: Bytes) -> Result<(), ShardError> {
-    match stores.blobs.create(name, object.clone()).await? {
+    upload_file(stores, name, object, None).await
+}
+
+/// [`upload`] of what a file may hold as well.
+pub(crate) async fn upload_file(
+    stores: &Stores,
+    name: &str,
+    object: Bytes,
+    file: Option<&Path>,
+) -> Result<(), ShardError> {
+    let created = match file {
+        Some(file) => stores.blobs.create_from(name, object.clone(), file).await?,
+        None => stores.blobs.create(name, object.clone()).await?,
+    };
+    match created {
         Created::New => Ok(()),
         // Without the retrying wrapper, our own earlier try.
         Created::AlreadyExists if stores.blobs.get(name).await? == object => Ok(()),
@@ -52,6 +66,19 @@ pub(crate) async fn upload(stores: &Stores, name: &str, object: Bytes) -> Result
             name: name.to_owned(),
             what: "another object stands under a random name".to_owned(),
         }),
+    }
+}
+
+/// Moves what is left of an object to where evidence is kept.
+pub(crate) async fn set_aside(stores: &Stores, name: &str) -> Result<(), ShardError> {
+    match stores.blobs.get(name).await {
+        Ok(object) => {
+            let evidence = format!("{EVIDENCE}/{name}");
+            stores.blobs.create(&evidence, object).await?;
+            Ok(stores.blobs.delete(name).await?)
+        }
+        Err(BlobError::NotFound { .. }) => Ok(()),
+        Err(e) => Err(e.into()),
     }
 }
 

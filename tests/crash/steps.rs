@@ -99,17 +99,26 @@ fn die() -> ! {
 
 struct MortalBlobs(Arc<dyn BlobStore>, Arc<Fate>);
 
+fn step_of_create(name: &str, data: &[u8]) -> &'static str {
+    // Byte 6 of a log object: 1 data, 2 fence.
+    match (name.starts_with("wal/"), data.get(6)) {
+        (true, Some(2)) => "fence",
+        (true, _) => "wal-put",
+        (false, _) if name.contains(".del.") => "tombstone-upload",
+        (false, _) => "segment-upload",
+    }
+}
+
 #[async_trait]
 impl BlobStore for MortalBlobs {
     async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
-        // Byte 6 of a log object: 1 data, 2 fence.
-        let step = match (name.starts_with("wal/"), data.get(6)) {
-            (true, Some(2)) => "fence",
-            (true, _) => "wal-put",
-            (false, _) if name.contains(".del.") => "tombstone-upload",
-            (false, _) => "segment-upload",
-        };
+        let step = step_of_create(name, &data);
         self.1.meet(step, self.0.create(name, data)).await
+    }
+
+    async fn create_from(&self, name: &str, data: Bytes, file: &Path) -> Result<Created, BlobError> {
+        let step = step_of_create(name, &data);
+        self.1.meet(step, self.0.create_from(name, data, file)).await
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {

@@ -1,6 +1,6 @@
 //! Faults on purpose: a store that loses replies, delays, hangs and refuses, for tests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{BlobError, BlobMeta, BlobStore, Created};
 /// What a caller is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// [`BlobStore::create`].
+    /// [`BlobStore::create`], [`BlobStore::create_from`].
     Create,
     /// [`BlobStore::get`].
     Get,
@@ -100,6 +100,11 @@ fn lost(operation: Operation, name: &str) -> BlobError {
 impl<S: BlobStore> BlobStore for Faulty<S> {
     async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
         self.run(Operation::Create, name, self.inner.create(name, data))
+            .await
+    }
+
+    async fn create_from(&self, name: &str, data: Bytes, file: &Path) -> Result<Created, BlobError> {
+        self.run(Operation::Create, name, self.inner.create_from(name, data, file))
             .await
     }
 

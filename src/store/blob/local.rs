@@ -92,6 +92,27 @@ pub(super) fn create(path: &Path, data: &Bytes) -> Outcome {
     }
 }
 
+/// Gives a file the name `path` as well. Blocking. The order is the usual one, for this is not on anybody's way.
+pub(super) fn adopt(path: &Path, file: &Path) -> Outcome {
+    let synced = File::open(file).and_then(|file| file.sync_all());
+    match synced.and_then(|()| std::fs::hard_link(file, path)) {
+        Ok(()) => match path
+            .parent()
+            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        {
+            Ok(()) => Outcome::Created,
+            Err(error) => Outcome::NotSynced(error),
+        },
+        Err(error) => match error.kind() {
+            io::ErrorKind::AlreadyExists => Outcome::Exists,
+            io::ErrorKind::NotFound | io::ErrorKind::CrossesDevices | io::ErrorKind::Unsupported => {
+                Outcome::NotThisWay
+            }
+            _ => Outcome::Failed(error),
+        },
+    }
+}
+
 /// A new file with these bytes, on the disk and in the page cache.
 fn write_in_pieces(path: &Path, data: &Bytes) -> io::Result<File> {
     let mut file = File::options().write(true).create_new(true).open(path)?;
@@ -136,6 +157,23 @@ fn write_direct(_: &Path, _: &Bytes) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_becomes_an_object_and_never_another_ones() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (file, path) = (dir.path().join("file"), dir.path().join("object"));
+        std::fs::write(&file, b"whole").expect("written");
+        let nowhere = adopt(&dir.path().join("none/x"), &file);
+        assert!(matches!(nowhere, Outcome::NotThisWay), "{nowhere:?}");
+        let first = adopt(&path, &file);
+        assert!(matches!(first, Outcome::Created), "{first:?}");
+        std::fs::remove_file(&file).expect("removed");
+        assert_eq!(std::fs::read(&path).expect("there"), b"whole");
+        std::fs::write(&file, b"other").expect("written");
+        let second = adopt(&path, &file);
+        assert!(matches!(second, Outcome::Exists), "{second:?}");
+        assert_eq!(std::fs::read(&path).expect("there"), b"whole");
+    }
 
     #[test]
     fn files_of_every_length_are_whole_and_never_overwritten() {

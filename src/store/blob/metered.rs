@@ -1,6 +1,6 @@
 //! Counts and times what callers see of a store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -32,15 +32,25 @@ async fn timed<T>(
     result
 }
 
+async fn timed_create(
+    bytes: usize,
+    call: impl Future<Output = Result<Created, BlobError>>,
+) -> Result<Created, BlobError> {
+    let created = timed("create", call).await?;
+    if created == Created::New {
+        metrics::counter!("doppel_blob_written_bytes_total").increment(bytes as u64);
+    }
+    Ok(created)
+}
+
 #[async_trait]
 impl<S: BlobStore> BlobStore for Metered<S> {
     async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
-        let bytes = data.len() as u64;
-        let created = timed("create", self.inner.create(name, data)).await?;
-        if created == Created::New {
-            metrics::counter!("doppel_blob_written_bytes_total").increment(bytes);
-        }
-        Ok(created)
+        timed_create(data.len(), self.inner.create(name, data)).await
+    }
+
+    async fn create_from(&self, name: &str, data: Bytes, file: &Path) -> Result<Created, BlobError> {
+        timed_create(data.len(), self.inner.create_from(name, data, file)).await
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {

@@ -12,6 +12,7 @@ mod retry;
 #[cfg(test)]
 mod tests;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -118,6 +119,13 @@ pub trait BlobStore: Send + Sync + 'static {
     /// [`BlobError`]; after [`BlobError::OutcomeUnknown`] the object may exist.
     async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError>;
 
+    /// [`Self::create`] of an object whose bytes stand in a file as well, which nobody writes to any more: a folder on the
+    /// file's disk takes the file, under the object's name too, instead of writing a copy.
+    ///
+    /// # Errors
+    /// As there.
+    async fn create_from(&self, name: &str, data: Bytes, file: &Path) -> Result<Created, BlobError>;
+
     /// The whole object.
     ///
     /// # Errors
@@ -137,13 +145,17 @@ pub trait BlobStore: Send + Sync + 'static {
     async fn delete(&self, name: &str) -> Result<(), BlobError>;
 
     /// Path of an object in the local file system, for mapping it into memory; `None` when the store is remote.
-    fn local_path(&self, name: &str) -> Option<std::path::PathBuf>;
+    fn local_path(&self, name: &str) -> Option<PathBuf>;
 }
 
 #[async_trait]
 impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
     async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
         (**self).create(name, data).await
+    }
+
+    async fn create_from(&self, name: &str, data: Bytes, file: &Path) -> Result<Created, BlobError> {
+        (**self).create_from(name, data, file).await
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {
@@ -158,7 +170,7 @@ impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
         (**self).delete(name).await
     }
 
-    fn local_path(&self, name: &str) -> Option<std::path::PathBuf> {
+    fn local_path(&self, name: &str) -> Option<PathBuf> {
         (**self).local_path(name)
     }
 }

@@ -165,13 +165,14 @@ impl ObjectBlobStore {
         }
     }
 
-    /// Creates an object as [`local`] does; `None` when that is not the way to do it.
-    async fn create_in_one_round(&self, name: &str, data: &Bytes) -> Option<Result<Created, BlobError>> {
-        let path = self.local_path(name).filter(|_| self.one_round)?;
-        let data = data.clone();
-        let created = tokio::task::spawn_blocking(move || local::create(&path, &data)).await;
+    /// Creates an object by `create`, a call to [`local`]; `None` when that is not the way to do it.
+    async fn create_as_file(
+        &self,
+        name: &str,
+        create: impl FnOnce() -> Outcome + Send + 'static,
+    ) -> Option<Result<Created, BlobError>> {
         let name = || name.to_owned();
-        Some(match created {
+        Some(match tokio::task::spawn_blocking(create).await {
             Ok(Outcome::NotThisWay) => return None,
             Ok(Outcome::Created) => Ok(Created::New),
             Ok(Outcome::Exists) => self.sync_existing(&name()).await.map(|()| Created::AlreadyExists),
@@ -217,8 +218,12 @@ fn sync(path: &Path) -> io::Result<()> {
 #[async_trait]
 impl BlobStore for ObjectBlobStore {
     async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
-        if let Some(answer) = self.create_in_one_round(name, &data).await {
-            return answer;
+        if let Some(path) = self.local_path(name).filter(|_| self.one_round) {
+            let bytes = data.clone();
+            let created = self.create_as_file(name, move || local::create(&path, &bytes));
+            if let Some(answer) = created.await {
+                return answer;
+            }
         }
         match self
             .inner
@@ -243,6 +248,17 @@ impl BlobStore for ObjectBlobStore {
                 })
             }
         }
+    }
+
+    async fn create_from(&self, name: &str, data: Bytes, file: &Path) -> Result<Created, BlobError> {
+        if let Some(path) = self.local_path(name) {
+            let file = file.to_owned();
+            let created = self.create_as_file(name, move || local::adopt(&path, &file));
+            if let Some(answer) = created.await {
+                return answer;
+            }
+        }
+        self.create(name, data).await
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {

@@ -1,6 +1,6 @@
 //! Tries again what failed, and reads back what may have happened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -69,6 +69,54 @@ impl<S: BlobStore> Retrying<S> {
         }
     }
 
+    /// Runs `create`, a try to store `data` under `name`, until it is known what became of it.
+    async fn settle<F>(
+        &self,
+        name: &str,
+        data: &Bytes,
+        create: impl Fn() -> F + Send + Sync,
+    ) -> Result<Created, BlobError>
+    where
+        F: Future<Output = Result<Created, BlobError>> + Send,
+    {
+        let mebibytes = u32::try_from(data.len() >> 20).unwrap_or(u32::MAX);
+        let timeout = self.policy.timeout + Duration::from_secs(1).saturating_mul(mebibytes);
+        let unknown = || BlobError::OutcomeUnknown {
+            name: name.to_owned(),
+        };
+        // Once a try may have happened, no later refusal makes it unhappen.
+        let mut maybe_happened = false;
+        let mut tries = 0;
+        loop {
+            let error = match tokio::time::timeout(timeout, create()).await {
+                Ok(Ok(Created::New)) => return Ok(Created::New),
+                Ok(Ok(Created::AlreadyExists)) | Err(_) => {
+                    maybe_happened = true;
+                    unknown()
+                }
+                Ok(Err(e @ BlobError::OutcomeUnknown { .. })) => {
+                    maybe_happened = true;
+                    e
+                }
+                Ok(Err(e @ (BlobError::Unavailable { .. } | BlobError::Full { .. }))) => e,
+                Ok(Err(e)) => return Err(e),
+            };
+            if maybe_happened {
+                if let Ok(Ok(Some(created))) = tokio::time::timeout(timeout, self.read_back(name, data)).await
+                {
+                    return Ok(created);
+                }
+            } else if matches!(error, BlobError::Full { .. }) {
+                return Err(error);
+            }
+            tries += 1;
+            if tries >= self.policy.attempts {
+                return Err(if maybe_happened { unknown() } else { error });
+            }
+            tokio::time::sleep(self.policy.pause(tries)).await;
+        }
+    }
+
     /// Runs `operation` until it succeeds or fails for good.
     async fn persist<T, F>(&self, operation: impl Fn() -> F) -> Result<T, BlobError>
     where
@@ -95,43 +143,13 @@ impl<S: BlobStore> Retrying<S> {
 #[async_trait]
 impl<S: BlobStore> BlobStore for Retrying<S> {
     async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
-        let mebibytes = u32::try_from(data.len() >> 20).unwrap_or(u32::MAX);
-        let timeout = self.policy.timeout + Duration::from_secs(1).saturating_mul(mebibytes);
-        let unknown = || BlobError::OutcomeUnknown {
-            name: name.to_owned(),
-        };
-        // Once a try may have happened, no later refusal makes it unhappen.
-        let mut maybe_happened = false;
-        let mut tries = 0;
-        loop {
-            let error = match tokio::time::timeout(timeout, self.inner.create(name, data.clone())).await {
-                Ok(Ok(Created::New)) => return Ok(Created::New),
-                Ok(Ok(Created::AlreadyExists)) | Err(_) => {
-                    maybe_happened = true;
-                    unknown()
-                }
-                Ok(Err(e @ BlobError::OutcomeUnknown { .. })) => {
-                    maybe_happened = true;
-                    e
-                }
-                Ok(Err(e @ (BlobError::Unavailable { .. } | BlobError::Full { .. }))) => e,
-                Ok(Err(e)) => return Err(e),
-            };
-            if maybe_happened {
-                if let Ok(Ok(Some(created))) =
-                    tokio::time::timeout(timeout, self.read_back(name, &data)).await
-                {
-                    return Ok(created);
-                }
-            } else if matches!(error, BlobError::Full { .. }) {
-                return Err(error);
-            }
-            tries += 1;
-            if tries >= self.policy.attempts {
-                return Err(if maybe_happened { unknown() } else { error });
-            }
-            tokio::time::sleep(self.policy.pause(tries)).await;
-        }
+        self.settle(name, &data, || self.inner.create(name, data.clone()))
+            .await
+    }
+
+    async fn create_from(&self, name: &str, data: Bytes, file: &Path) -> Result<Created, BlobError> {
+        self.settle(name, &data, || self.inner.create_from(name, data.clone(), file))
+            .await
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {

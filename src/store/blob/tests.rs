@@ -49,12 +49,24 @@ pub(in crate::store) async fn contract(store: Arc<dyn BlobStore>) {
         assert_eq!(store.get(name).await.expect("read"), body);
     }
 
+    // From a file.
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), b"file").expect("written");
+    let body = Bytes::from_static(b"file");
+    for name in ["f/x", "f/y"] {
+        let created = store.create_from(name, body.clone(), file.path()).await;
+        assert_eq!(created.expect("stored"), Created::New);
+        assert_eq!(store.get(name).await.expect("read"), body);
+    }
+
     // Never overwritten.
     let other = Bytes::from_static(b"other");
     assert_eq!(
         store.create("a/b/small", other).await.expect("answered"),
         Created::AlreadyExists
     );
+    let from_file = store.create_from("a/b/small", body, file.path()).await;
+    assert_eq!(from_file.expect("answered"), Created::AlreadyExists);
     assert_eq!(
         store.get("a/b/small").await.expect("read"),
         Bytes::from(vec![7; 10])
@@ -217,6 +229,14 @@ async fn a_store_that_overwrites_is_refused() {
         async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
             self.0.lock().insert(name.to_owned(), data);
             Ok(Created::New)
+        }
+        async fn create_from(
+            &self,
+            name: &str,
+            data: Bytes,
+            _: &std::path::Path,
+        ) -> Result<Created, BlobError> {
+            self.create(name, data).await
         }
         async fn get(&self, name: &str) -> Result<Bytes, BlobError> {
             let found = self.0.lock().get(name).cloned();

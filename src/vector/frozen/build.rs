@@ -1,87 +1,161 @@
-//! From rows to a block: collapse, build the graph in random order, lay it out for locality, write.
+//! From rows to a block: collapse, build the graph in random order, lay it out for locality. A row takes its original (two
+//! bytes a component), a code (one) and its links meanwhile, once each.
 
-use rayon::prelude::*;
+use std::io::{self, Write};
 
 use super::super::distance::Kernels;
 use super::collapse::{Collapsed, collapse};
-use super::format::{Shape, write};
+use super::format::{Layout, SECTIONS, Shape};
 use super::graph::{self, Graph};
-use super::originals::inverse_norm;
+use super::originals::{inverse_norm, rounded};
 use super::walk::Codes;
 use super::{BuildParams, FrozenError};
 use crate::types::Embedding;
+use crate::vector::{MAX_ROWS, VectorError};
 
-/// Builds a block; see [`FrozenIndex::build`](super::FrozenIndex::build).
-pub(super) fn build(
+/// Takes the rows of an index one by one; [`finish`](Self::finish) builds it.
+#[derive(Debug)]
+pub struct FrozenBuilder {
     dim: usize,
-    rows: &[Embedding],
-    params: &BuildParams,
-    progress: &dyn Fn(usize),
-) -> Result<Vec<u8>, FrozenError> {
-    let collapsed = collapse(dim, rows);
-    let nodes = collapsed.vectors_of.len();
-    // Random order: what comes first is in the upper layers, and batches are samples of the whole.
-    let shuffled = shuffled(nodes);
-    let codes = gather(&collapsed.codes, collapsed.code_len, &shuffled);
-    let codes = Codes {
-        bytes: &codes,
-        len: collapsed.code_len,
-        kernels: Kernels::active(),
-    };
-    let graph = graph::build(codes, params, progress);
-    let order = breadth_first(&graph);
-    let mut place = vec![0u32; nodes];
-    (0u32..)
-        .zip(&order)
-        .for_each(|(new, &old)| place[old as usize] = new);
-
-    let links: Vec<u32> = order
-        .iter()
-        .flat_map(|&old| {
-            graph
-                .base
-                .links()
-                .of(old)
-                .iter()
-                .map(|&target| place[target as usize])
-        })
-        .collect();
-    let mut upper: Vec<u32> = place[..graph.upper.first().map_or(0, graph::Layer::nodes)].to_vec();
-    graph.upper.iter().for_each(|layer| upper.extend(&layer.targets));
-    let final_codes = gather(codes.bytes, codes.len, &order);
-    let original_nodes: Vec<u32> = order.iter().map(|&old| shuffled[old as usize]).collect();
-    let behind = Behind::of(&collapsed, &original_nodes);
-
-    let shape = Shape {
-        dim,
-        rows: rows.len(),
-        vectors: collapsed.originals.len(),
-        nodes,
-        degree: graph.base.degree,
-        upper_degree: params.links,
-        levels: graph.upper.iter().map(graph::Layer::nodes).collect(),
-        step: collapsed.step,
-        error: collapsed.error,
-        repaired: graph.repaired,
-        code_len: collapsed.code_len,
-    };
-    write(
-        &shape,
-        [
-            bytemuck::cast_slice(&links),
-            bytemuck::cast_slice(&upper),
-            &final_codes,
-            bytemuck::cast_slice(&behind.vector_starts),
-            bytemuck::cast_slice(&behind.row_starts),
-            bytemuck::cast_slice(&behind.rows),
-            bytemuck::cast_slice(&behind.norms),
-            bytemuck::cast_slice(&behind.originals),
-        ],
-    )
+    params: BuildParams,
+    /// In 16 bits a component, `[rows, dim]`.
+    originals: Vec<i16>,
+    rows: usize,
 }
 
-/// What stands behind the nodes, in the nodes' final order.
-struct Behind {
+impl FrozenBuilder {
+    /// For about `rows` vectors of `dim` components.
+    ///
+    /// # Errors
+    /// [`FrozenError::Params`].
+    pub fn new(dim: usize, rows: usize, params: &BuildParams) -> Result<Self, FrozenError> {
+        if !(4..=128).contains(&params.links)
+            || !(1..=65_536).contains(&params.ef_construction)
+            || !(1.0..=2.0).contains(&params.diversity)
+        {
+            return Err(FrozenError::Params);
+        }
+        Ok(Self {
+            dim,
+            params: *params,
+            originals: Vec::with_capacity(rows.min(MAX_ROWS) * dim),
+            rows: 0,
+        })
+    }
+
+    /// Adds the next row; rows are numbered from 0.
+    ///
+    /// # Errors
+    /// [`FrozenError::Vector`] for a vector of another dimension or too many rows.
+    pub fn push(&mut self, row: &Embedding) -> Result<(), FrozenError> {
+        if self.rows == MAX_ROWS {
+            return Err(VectorError::TooManyRows.into());
+        }
+        VectorError::check_dim(self.dim, row)?;
+        self.originals.extend(rounded(row.as_slice()));
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Builds the index on all threads of the current rayon pool. The result depends on rows and parameters alone, not on
+    /// the number of threads or the processor. `progress` is told how many rows are in the graph by now; the last ones may
+    /// go unmentioned.
+    ///
+    /// # Errors
+    /// [`FrozenError::TooLarge`].
+    pub fn finish(self, progress: &dyn Fn(usize)) -> Result<FrozenBlock, FrozenError> {
+        let Self {
+            dim,
+            params,
+            originals,
+            rows,
+        } = self;
+        let Collapsed {
+            mut codes,
+            code_len,
+            step,
+            error,
+            vectors_of,
+            rows_of,
+            mut originals,
+        } = collapse(dim, originals);
+        let nodes = vectors_of.len();
+        // Random order: what comes first is in the upper layers, and batches are samples of the whole.
+        let shuffled = shuffled(nodes);
+        arrange(&mut codes, code_len, &shuffled);
+        let graph = graph::build(
+            Codes {
+                bytes: &codes,
+                len: code_len,
+                kernels: Kernels::active(),
+            },
+            &params,
+            progress,
+        );
+        let order = breadth_first(&graph);
+        let mut place = vec![0u32; nodes];
+        (0u32..)
+            .zip(&order)
+            .for_each(|(new, &old)| place[old as usize] = new);
+
+        let links: Vec<u32> = order
+            .iter()
+            .flat_map(|&old| {
+                graph
+                    .base
+                    .links()
+                    .of(old)
+                    .iter()
+                    .map(|&target| place[target as usize])
+            })
+            .collect();
+        let mut upper: Vec<u32> = place[..graph.upper.first().map_or(0, graph::Layer::nodes)].to_vec();
+        graph.upper.iter().for_each(|layer| upper.extend(&layer.targets));
+        arrange(&mut codes, code_len, &order);
+        let shape = Shape {
+            dim,
+            rows,
+            vectors: rows_of.len(),
+            nodes,
+            degree: graph.base.degree,
+            upper_degree: params.links,
+            levels: graph.upper.iter().map(graph::Layer::nodes).collect(),
+            step,
+            error,
+            repaired: graph.repaired,
+            code_len,
+        };
+        drop(graph);
+        let mut behind = Behind::default();
+        for &old in &order {
+            behind.add_node(&vectors_of[shuffled[old as usize] as usize], &rows_of);
+        }
+        arrange(&mut originals, dim, &behind.vectors);
+        let norms = originals.chunks_exact(dim.max(1)).map(inverse_norm).collect();
+        FrozenBlock {
+            layout: Layout::of(&shape).ok_or(FrozenError::TooLarge)?,
+            header: Vec::new(),
+            links,
+            upper,
+            codes,
+            vector_starts: behind.vector_starts,
+            row_starts: behind.row_starts,
+            rows: behind.rows,
+            norms,
+            originals,
+        }
+        .with_header(&shape)
+    }
+}
+
+/// The block of an index, not yet written.
+#[derive(Debug)]
+pub struct FrozenBlock {
+    layout: Layout,
+    header: Vec<u8>,
+    links: Vec<u32>,
+    upper: Vec<u32>,
+    codes: Vec<u8>,
     vector_starts: Vec<u32>,
     row_starts: Vec<u32>,
     rows: Vec<u32>,
@@ -89,26 +163,69 @@ struct Behind {
     originals: Vec<i16>,
 }
 
-impl Behind {
-    fn of(collapsed: &Collapsed, nodes: &[u32]) -> Self {
-        let mut behind = Self {
+impl FrozenBlock {
+    fn with_header(mut self, shape: &Shape) -> Result<Self, FrozenError> {
+        self.header = self.layout.header(shape, self.sections())?;
+        Ok(self)
+    }
+
+    fn sections(&self) -> [&[u8]; SECTIONS.len()] {
+        [
+            bytemuck::cast_slice(&self.links),
+            bytemuck::cast_slice(&self.upper),
+            &self.codes,
+            bytemuck::cast_slice(&self.vector_starts),
+            bytemuck::cast_slice(&self.row_starts),
+            bytemuck::cast_slice(&self.rows),
+            bytemuck::cast_slice(&self.norms),
+            bytemuck::cast_slice(&self.originals),
+        ]
+    }
+
+    /// Bytes of the block.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a block has a header")]
+    pub fn len(&self) -> usize {
+        self.layout.len()
+    }
+
+    /// Writes the block.
+    ///
+    /// # Errors
+    /// As `out` fails.
+    pub fn write_to(&self, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+        self.layout.write(&self.header, self.sections(), out)
+    }
+}
+
+/// What stands behind the nodes, in the nodes' final order.
+struct Behind {
+    vector_starts: Vec<u32>,
+    row_starts: Vec<u32>,
+    rows: Vec<u32>,
+    /// Each vector's place before.
+    vectors: Vec<u32>,
+}
+
+impl Default for Behind {
+    fn default() -> Self {
+        Self {
             vector_starts: vec![0],
             row_starts: vec![0],
             rows: vec![],
-            norms: vec![],
-            originals: vec![],
-        };
-        for &node in nodes {
-            for &vector in &collapsed.vectors_of[node as usize] {
-                let original = &collapsed.originals[vector as usize];
-                behind.norms.push(inverse_norm(original));
-                behind.originals.extend_from_slice(original);
-                behind.rows.extend(&collapsed.rows_of[vector as usize]);
-                behind.row_starts.push(count(behind.rows.len()));
-            }
-            behind.vector_starts.push(count(behind.norms.len()));
+            vectors: vec![],
         }
-        behind
+    }
+}
+
+impl Behind {
+    fn add_node(&mut self, vectors: &[u32], rows_of: &[Vec<u32>]) {
+        for &vector in vectors {
+            self.rows.extend(&rows_of[vector as usize]);
+            self.row_starts.push(count(self.rows.len()));
+        }
+        self.vectors.extend(vectors);
+        self.vector_starts.push(count(self.vectors.len()));
     }
 }
 
@@ -137,14 +254,27 @@ fn shuffled(n: usize) -> Vec<u32> {
     numbers
 }
 
-/// The chosen rows of a matrix, in that order.
-fn gather(matrix: &[u8], len: usize, rows: &[u32]) -> Vec<u8> {
-    let mut gathered = vec![0; rows.len() * len];
-    gathered
-        .par_chunks_mut(len.max(1))
-        .zip(rows)
-        .for_each(|(to, &row)| to.copy_from_slice(&matrix[row as usize * len..][..len]));
-    gathered
+/// Moves row `order[i]` of a matrix to place `i`, for all of its rows.
+fn arrange<T: Copy>(matrix: &mut [T], len: usize, order: &[u32]) {
+    let mut moved = vec![false; order.len()];
+    for start in 0..order.len() {
+        if moved[start] {
+            continue;
+        }
+        let first = matrix[start * len..][..len].to_vec();
+        let mut at = start;
+        // Once around a cycle.
+        loop {
+            moved[at] = true;
+            let from = order[at] as usize;
+            if from == start {
+                break;
+            }
+            matrix.copy_within(from * len..(from + 1) * len, at * len);
+            at = from;
+        }
+        matrix[at * len..][..len].copy_from_slice(&first);
+    }
 }
 
 /// The nodes in the order in which a walk from node 0 meets them: neighbours come to lie close together.

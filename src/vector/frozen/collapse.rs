@@ -10,9 +10,8 @@ use rayon::prelude::*;
 use super::super::distance::Kernels;
 use super::super::quantise::{code_len, encode, step_of};
 use super::crowd;
-use super::originals::{inverse_norm, rounded};
+use super::originals::inverse_norm;
 use super::walk::Codes;
-use crate::types::Embedding;
 
 /// The distinct codes and what stands behind them, in order of first appearance.
 #[derive(Debug)]
@@ -27,14 +26,13 @@ pub(super) struct Collapsed {
     pub(super) vectors_of: Vec<Vec<u32>>,
     /// Rows of each distinct vector.
     pub(super) rows_of: Vec<Vec<u32>>,
-    /// The distinct vectors in 16 bits a component.
-    pub(super) originals: Vec<Box<[i16]>>,
+    /// The distinct vectors in 16 bits a component, `[vectors, dim]`.
+    pub(super) originals: Vec<i16>,
 }
 
-/// Rounds every vector to 16 bits a component, then groups equal ones.
-pub(super) fn collapse(dim: usize, rows: &[Embedding]) -> Collapsed {
-    let (originals, rows_of) = distinct(rows.par_iter().map(|row| rounded(row.as_slice())).collect());
-
+/// Groups rows, given in 16 bits a component, `[rows, dim]`.
+pub(super) fn collapse(dim: usize, mut originals: Vec<i16>) -> Collapsed {
+    let rows_of = distinct(&mut originals, dim);
     let widened = |original: &[i16]| {
         let norm = inverse_norm(original);
         original
@@ -43,22 +41,21 @@ pub(super) fn collapse(dim: usize, rows: &[Embedding]) -> Collapsed {
             .collect::<Vec<f32>>()
     };
     let step = originals
-        .par_iter()
+        .par_chunks_exact(dim.max(1))
         .map(|o| step_of([widened(o).as_slice()]))
         .reduce(|| 0.0, f32::max);
     let step = if step > 0.0 { step } else { 1.0 };
-    let coded: Vec<(Box<[u8]>, f32)> = originals
-        .par_iter()
-        .map(|original| {
-            let mut code = vec![0; code_len(dim)].into_boxed_slice();
-            let error = encode(&widened(original), step, &mut code);
-            (code, error)
-        })
-        .collect();
-    let error = coded.iter().map(|(_, error)| *error).fold(0.0, f32::max);
-    let (codes, vectors_of) = distinct(coded.into_iter().map(|(code, _)| code).collect());
     let len = code_len(dim);
-    let (codes, vectors_of) = without_crowds(codes.concat(), len, step, vectors_of);
+    let mut codes = vec![0; rows_of.len() * len];
+    let error = codes
+        .par_chunks_exact_mut(len.max(1))
+        .zip(originals.par_chunks_exact(dim.max(1)))
+        .map(|(code, original)| encode(&widened(original), step, code))
+        .reduce(|| 0.0, f32::max);
+    let mut vectors_of = distinct(&mut codes, len);
+    if len > 0 {
+        gather_crowds(&mut codes, len, step, &mut vectors_of);
+    }
     Collapsed {
         codes,
         code_len: len,
@@ -70,104 +67,76 @@ pub(super) fn collapse(dim: usize, rows: &[Embedding]) -> Collapsed {
     }
 }
 
-/// The codes and the vectors behind them, with every crowd behind the code that stands for it.
-fn without_crowds(
-    codes: Vec<u8>,
-    len: usize,
-    step: f32,
-    vectors_of: Vec<Vec<u32>>,
-) -> (Vec<u8>, Vec<Vec<u32>>) {
-    if len == 0 {
-        return (codes, vectors_of);
-    }
+/// Puts every crowd behind the code that stands for it; the other codes of the crowd go.
+fn gather_crowds(codes: &mut Vec<u8>, len: usize, step: f32, vectors_of: &mut Vec<Vec<u32>>) {
     let stands_for = crowd::representatives(
         Codes {
-            bytes: &codes,
+            bytes: codes,
             len,
             kernels: Kernels::active(),
         },
         step,
     );
-    let mut merged: Vec<Vec<u32>> = vec![Vec::new(); vectors_of.len()];
     // The vectors whose own code it is come first: their place is in the middle.
-    for (node, vectors) in (0u32..).zip(&vectors_of) {
-        if stands_for[node as usize] == node {
-            merged[node as usize].extend(vectors);
+    for node in 0..vectors_of.len() {
+        let middle = stands_for[node] as usize;
+        if middle != node {
+            let vectors = std::mem::take(&mut vectors_of[node]);
+            vectors_of[middle].extend(vectors);
         }
     }
-    for (node, vectors) in (0u32..).zip(&vectors_of) {
-        if stands_for[node as usize] != node {
-            merged[stands_for[node as usize] as usize].extend(vectors);
-        }
-    }
-    let kept: Vec<&[u8]> = codes
-        .chunks_exact(len)
-        .zip(&merged)
-        .filter(|(_, vectors)| !vectors.is_empty())
-        .map(|(code, _)| code)
-        .collect();
-    let codes = kept.concat();
-    merged.retain(|vectors| !vectors.is_empty());
-    (codes, merged)
+    let kept = vectors_of
+        .iter()
+        .enumerate()
+        .filter(|(_, vectors)| !vectors.is_empty());
+    keep(codes, len, kept.map(|(node, _)| node));
+    vectors_of.retain(|vectors| !vectors.is_empty());
 }
 
-/// The distinct values in order of first appearance, and for each the positions where it stands.
-fn distinct<T: BitsKey>(values: Vec<Box<[T]>>) -> (Vec<Box<[T]>>, Vec<Vec<u32>>) {
+/// Leaves the distinct rows of a matrix in order of first appearance, and answers for each the positions where it stood.
+fn distinct<T: bytemuck::NoUninit>(matrix: &mut Vec<T>, len: usize) -> Vec<Vec<u32>> {
+    let rows = matrix.chunks_exact(len.max(1));
     let mut places: Vec<Vec<u32>> = Vec::new();
-    let mut number_of: HashMap<&[u8], usize> = HashMap::with_capacity(values.len());
-    let mut first = Vec::with_capacity(values.len());
-    for (position, value) in (0u32..).zip(&values) {
+    let mut number_of: HashMap<&[u8], usize> = HashMap::with_capacity(rows.len());
+    for (position, row) in (0u32..).zip(rows) {
         let next = places.len();
-        let number = *number_of.entry(T::bits(value)).or_insert(next);
+        let number = *number_of.entry(bytemuck::cast_slice(row)).or_insert(next);
         if number == next {
             places.push(Vec::with_capacity(1));
         }
-        first.push(number == next);
         places[number].push(position);
     }
     drop(number_of);
-    let kept = values
-        .into_iter()
-        .zip(first)
-        .filter(|(_, first)| *first)
-        .map(|(value, _)| value)
-        .collect();
-    (kept, places)
+    keep(matrix, len, places.iter().map(|same| same[0] as usize));
+    places
 }
 
-/// Numbers that are equal exactly when their bytes are.
-trait BitsKey: Sized {
-    fn bits(values: &[Self]) -> &[u8];
-}
-
-impl BitsKey for u8 {
-    fn bits(values: &[Self]) -> &[u8] {
-        values
+/// Leaves these rows of a matrix; they are named in rising order.
+fn keep<T: Copy>(matrix: &mut Vec<T>, len: usize, rows: impl Iterator<Item = usize>) {
+    let mut kept = 0;
+    for row in rows {
+        matrix.copy_within(row * len..(row + 1) * len, kept * len);
+        kept += 1;
     }
-}
-
-impl BitsKey for i16 {
-    fn bits(values: &[Self]) -> &[u8] {
-        bytemuck::cast_slice(values)
-    }
+    matrix.truncate(kept * len);
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::originals::rounded;
     use super::*;
 
     #[test]
     fn equal_vectors_share_an_original_and_equal_codes_a_node() {
-        let unit = |x: [f32; 3]| Embedding::normalised(&x).expect("a direction");
-        let rows = [
+        let rows: [[f32; 3]; 5] = [
             [1.0, 0.0, 0.0],
             [0.0, 1.0, 0.0],
             [1.0, 0.0, 0.0],
             [0.999_99, 0.002, 0.0],
             [-0.0, 1.0, -0.0],
-        ]
-        .map(unit);
-        let collapsed = collapse(3, &rows);
+        ];
+        let collapsed = collapse(3, rows.iter().flat_map(|row| rounded(row)).collect());
+        assert_eq!(collapsed.originals.len(), 3 * 3);
         assert_eq!(collapsed.rows_of, [vec![0, 2], vec![1, 4], vec![3]]);
         assert_eq!(collapsed.vectors_of, [vec![0, 2], vec![1]]);
         assert_eq!(collapsed.codes.len(), 2 * collapsed.code_len);

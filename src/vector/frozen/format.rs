@@ -23,13 +23,14 @@
 //! Sections follow in order, each at a multiple of 64 bytes (the originals at a multiple of 4096). A section's
 //! checksum covers it and the zeros after it up to the next section, so every byte of the block is covered.
 
+use std::io::{self, Write};
 use std::ops::Range;
 
 use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::FrozenError;
-use super::resident::Resident;
+use super::map::large_pages;
 
 #[cfg(target_endian = "big")]
 compile_error!("the frozen index is read in place and needs a little-endian processor");
@@ -47,6 +48,8 @@ const HEADER_CRC_AT: usize = HEADER_LEN - 4;
 const ALIGN: usize = 64;
 /// Originals start on a page of their own, so that they can stay cold.
 const PAGE: usize = 4096;
+/// What stands between sections.
+const ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// Parts of the block, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,9 +120,18 @@ impl Shape {
         };
         words.checked_mul(4)
     }
+}
 
-    /// Where each section lies, and the length of the block.
-    fn layout(&self) -> Option<([Range<usize>; SECTIONS.len()], usize)> {
+/// Where each section lies.
+#[derive(Debug)]
+pub(super) struct Layout {
+    ranges: [Range<usize>; SECTIONS.len()],
+    len: usize,
+}
+
+impl Layout {
+    /// That of a block of this shape; `None` when it would be too large.
+    pub(super) fn of(shape: &Shape) -> Option<Self> {
         let mut end = HEADER_LEN;
         let mut ranges: [Range<usize>; SECTIONS.len()] = std::array::from_fn(|_| 0..0);
         for (range, section) in ranges.iter_mut().zip(SECTIONS) {
@@ -129,71 +141,95 @@ impl Shape {
                 ALIGN
             };
             let start = end.checked_next_multiple_of(align)?;
-            end = start.checked_add(self.section_len(section)?)?;
+            end = start.checked_add(shape.section_len(section)?)?;
             *range = start..end;
         }
-        Some((ranges, end.checked_next_multiple_of(ALIGN)?))
+        let len = end.checked_next_multiple_of(ALIGN)?;
+        Some(Self { ranges, len })
     }
-}
 
-/// Writes a block: the header, and the sections' bytes as given.
-pub(super) fn write(shape: &Shape, sections: [&[u8]; SECTIONS.len()]) -> Result<Vec<u8>, FrozenError> {
-    let (ranges, len) = shape.layout().ok_or(FrozenError::TooLarge)?;
-    let mut block = vec![0; len];
-    for (range, bytes) in ranges.iter().zip(sections) {
-        block[range.clone()].copy_from_slice(bytes);
+    /// Length of the block.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
-    let mut header = Vec::with_capacity(HEADER_LEN);
-    header.extend(MAGIC);
-    let levels = (0..MAX_LEVELS).map(|i| shape.levels.get(i).copied().unwrap_or(0));
-    let numbers = [
-        VERSION as usize,
-        HEADER_LEN,
-        shape.dim,
-        METRIC_COSINE as usize,
-        shape.rows,
-        shape.vectors,
-        shape.nodes,
-        shape.degree,
-        shape.upper_degree,
-        shape.levels.len(),
-    ];
-    for number in numbers.into_iter().chain(levels) {
-        header.extend(
-            u32::try_from(number)
-                .map_err(|_| FrozenError::TooLarge)?
-                .to_le_bytes(),
-        );
+
+    /// The header of a block of `shape` with these sections.
+    pub(super) fn header(
+        &self,
+        shape: &Shape,
+        sections: [&[u8]; SECTIONS.len()],
+    ) -> Result<Vec<u8>, FrozenError> {
+        let mut header = Vec::with_capacity(HEADER_LEN);
+        header.extend(MAGIC);
+        let levels = (0..MAX_LEVELS).map(|i| shape.levels.get(i).copied().unwrap_or(0));
+        let numbers = [
+            VERSION as usize,
+            HEADER_LEN,
+            shape.dim,
+            METRIC_COSINE as usize,
+            shape.rows,
+            shape.vectors,
+            shape.nodes,
+            shape.degree,
+            shape.upper_degree,
+            shape.levels.len(),
+        ];
+        for number in numbers.into_iter().chain(levels) {
+            header.extend(
+                u32::try_from(number)
+                    .map_err(|_| FrozenError::TooLarge)?
+                    .to_le_bytes(),
+            );
+        }
+        header.extend(shape.step.to_le_bytes());
+        header.extend(shape.error.to_le_bytes());
+        for number in [shape.repaired, shape.code_len] {
+            header.extend(
+                u32::try_from(number)
+                    .map_err(|_| FrozenError::TooLarge)?
+                    .to_le_bytes(),
+            );
+        }
+        header.extend((self.len as u64).to_le_bytes());
+        for ((range, covered), bytes) in self.ranges.iter().zip(covered(self)).zip(sections) {
+            let mut sum = crc32fast::Hasher::new();
+            sum.update(&ZEROS[..range.start - covered.start]);
+            sum.combine(&summed(bytes));
+            sum.update(&ZEROS[..covered.end - range.end]);
+            header.extend((range.start as u64).to_le_bytes());
+            header.extend((range.len() as u64).to_le_bytes());
+            header.extend(sum.finalize().to_le_bytes());
+            header.extend(0u32.to_le_bytes());
+        }
+        header.resize(HEADER_CRC_AT, 0);
+        header.extend(checksum(&header).to_le_bytes());
+        Ok(header)
     }
-    header.extend(shape.step.to_le_bytes());
-    header.extend(shape.error.to_le_bytes());
-    for number in [shape.repaired, shape.code_len] {
-        header.extend(
-            u32::try_from(number)
-                .map_err(|_| FrozenError::TooLarge)?
-                .to_le_bytes(),
-        );
+
+    /// Writes a block: its header, and the sections' bytes as given, each in its place.
+    pub(super) fn write(
+        &self,
+        header: &[u8],
+        sections: [&[u8]; SECTIONS.len()],
+        out: &mut (impl Write + ?Sized),
+    ) -> io::Result<()> {
+        out.write_all(header)?;
+        for ((range, covered), bytes) in self.ranges.iter().zip(covered(self)).zip(sections) {
+            out.write_all(&ZEROS[..range.start - covered.start])?;
+            out.write_all(bytes)?;
+            out.write_all(&ZEROS[..covered.end - range.end])?;
+        }
+        Ok(())
     }
-    header.extend((len as u64).to_le_bytes());
-    for (range, covered) in ranges.iter().zip(covered(&ranges, len)) {
-        header.extend((range.start as u64).to_le_bytes());
-        header.extend((range.len() as u64).to_le_bytes());
-        header.extend(checksum(&block[covered]).to_le_bytes());
-        header.extend(0u32.to_le_bytes());
-    }
-    header.resize(HEADER_CRC_AT, 0);
-    header.extend(checksum(&header).to_le_bytes());
-    block[..HEADER_LEN].copy_from_slice(&header);
-    Ok(block)
 }
 
 /// What each section's checksum covers: from the end of what stands before to the section's own end; the last one
 /// also the zeros at the end.
-fn covered(ranges: &[Range<usize>; SECTIONS.len()], len: usize) -> [Range<usize>; SECTIONS.len()] {
+fn covered(Layout { ranges, len }: &Layout) -> [Range<usize>; SECTIONS.len()] {
     std::array::from_fn(|i| {
         let start = if i == 0 { HEADER_LEN } else { ranges[i - 1].end };
         let end = if i + 1 == SECTIONS.len() {
-            len
+            *len
         } else {
             ranges[i].end
         };
@@ -203,21 +239,23 @@ fn covered(ranges: &[Range<usize>; SECTIONS.len()], len: usize) -> [Range<usize>
 
 /// CRC-32, computed by all threads of the pool.
 fn checksum(bytes: &[u8]) -> u32 {
+    summed(bytes).finalize()
+}
+
+fn summed(bytes: &[u8]) -> crc32fast::Hasher {
     const CHUNK: usize = 1 << 22;
+    let part = |bytes: &[u8]| {
+        let mut part = crc32fast::Hasher::new();
+        part.update(bytes);
+        part
+    };
     if bytes.len() <= CHUNK {
-        return crc32fast::hash(bytes);
+        return part(bytes);
     }
-    let parts: Vec<crc32fast::Hasher> = bytes
-        .par_chunks(CHUNK)
-        .map(|chunk| {
-            let mut hasher = crc32fast::Hasher::new();
-            hasher.update(chunk);
-            hasher
-        })
-        .collect();
+    let parts: Vec<crc32fast::Hasher> = bytes.par_chunks(CHUNK).map(part).collect();
     let mut whole = crc32fast::Hasher::new();
     parts.iter().for_each(|part| whole.combine(part));
-    whole.finalize()
+    whole
 }
 
 /// A block whose header and checksums are right.
@@ -226,14 +264,15 @@ pub(super) struct Block {
     pub(super) version: usize,
     pub(super) shape: Shape,
     /// All that stands before the originals.
-    pub(super) hot: Resident,
+    hot: Bytes,
     /// The originals.
     cold: Bytes,
-    ranges: [Range<usize>; SECTIONS.len()],
+    layout: Layout,
 }
 
 impl Block {
-    /// Checks a block. It is copied when it does not start at a multiple of 64 bytes in memory.
+    /// Checks a block. What every search touches is copied to where it can be reached fast (see [`large_pages`]), the
+    /// originals only when the block does not start at a multiple of 64 bytes in memory.
     pub(super) fn read(bytes: Bytes) -> Result<Self, FrozenError> {
         let header = bytes
             .get(..HEADER_LEN)
@@ -279,7 +318,8 @@ impl Block {
             repaired,
             code_len,
         };
-        let (ranges, len) = shape.layout().ok_or(malformed("sizes"))?;
+        let layout = Layout::of(&shape).ok_or(malformed("sizes"))?;
+        let (ranges, len) = (&layout.ranges, layout.len);
         if fields.long() != len as u64 {
             return Err(malformed("length of the block"));
         }
@@ -290,7 +330,7 @@ impl Block {
             return Err(malformed("bytes after the end"));
         }
         debug_assert_eq!(fields.at, TABLE_AT);
-        for (i, covered) in covered(&ranges, len).into_iter().enumerate() {
+        for (i, covered) in covered(&layout).into_iter().enumerate() {
             let mut entry = Fields {
                 bytes: header,
                 at: TABLE_AT + i * ENTRY_LEN,
@@ -305,19 +345,19 @@ impl Block {
             }
         }
         let originals = ranges[Section::Originals as usize].clone();
-        let whole = if bytes.as_ptr().addr().is_multiple_of(ALIGN) {
-            bytes
+        let (hot, cold) = if bytes.as_ptr().addr().is_multiple_of(ALIGN) {
+            let hot = bytes.slice(..originals.start);
+            (large_pages(&hot).unwrap_or(hot), bytes.slice(originals))
         } else {
-            aligned(&bytes)
+            let whole = large_pages(&bytes).unwrap_or_else(|| aligned(&bytes));
+            (whole.slice(..originals.start), whole.slice(originals))
         };
-        let hot = Resident::new(whole.slice(..originals.start));
-        let cold = whole.slice(originals);
         Ok(Self {
             version,
             shape,
             hot,
             cold,
-            ranges,
+            layout,
         })
     }
 
@@ -325,13 +365,13 @@ impl Block {
     pub(super) fn section<T: bytemuck::AnyBitPattern>(&self, section: Section) -> &[T] {
         bytemuck::cast_slice(match section {
             Section::Originals => &self.cold,
-            _ => &self.hot.bytes()[self.ranges[section as usize].clone()],
+            _ => &self.hot[self.layout.ranges[section as usize].clone()],
         })
     }
 
     /// Length of a section in bytes.
     pub(super) fn len_of(&self, section: Section) -> usize {
-        self.ranges[section as usize].len()
+        self.layout.ranges[section as usize].len()
     }
 }
 

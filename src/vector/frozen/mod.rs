@@ -33,7 +33,6 @@ mod graph;
 mod map;
 mod originals;
 mod range;
-mod resident;
 mod search;
 mod spread;
 #[cfg(test)]
@@ -44,9 +43,10 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::distance::Kernels;
-use super::{Hit, MAX_ROWS, RowFilter, VectorError, VectorIndex};
+use super::{Hit, RowFilter, VectorError, VectorIndex};
 use crate::error::ErrorKind;
 use crate::types::{Embedding, Similarity};
+pub use build::{FrozenBlock, FrozenBuilder};
 use format::{Block, Section};
 pub use map::{MapOptions, map};
 use originals::Originals;
@@ -196,17 +196,12 @@ impl FrozenIndex {
         params: &BuildParams,
         progress: &dyn Fn(usize),
     ) -> Result<Vec<u8>, FrozenError> {
-        if rows.len() > MAX_ROWS {
-            return Err(VectorError::TooManyRows.into());
-        }
-        if !(4..=128).contains(&params.links)
-            || !(1..=65_536).contains(&params.ef_construction)
-            || !(1.0..=2.0).contains(&params.diversity)
-        {
-            return Err(FrozenError::Params);
-        }
-        rows.iter().try_for_each(|row| VectorError::check_dim(dim, row))?;
-        build::build(dim, rows, params, progress)
+        let mut builder = FrozenBuilder::new(dim, rows.len(), params)?;
+        rows.iter().try_for_each(|row| builder.push(row))?;
+        let block = builder.finish(progress)?;
+        let mut bytes = Vec::with_capacity(block.len());
+        block.write_to(&mut bytes).expect("memory takes every write");
+        Ok(bytes)
     }
 
     /// Opens a block that [`Self::build`] made, reading all of it once for its checksums.
@@ -217,8 +212,9 @@ impl FrozenIndex {
     /// # Errors
     /// A variant of [`FrozenError`] with kind `corrupt`: any cut and any flipped bit is noticed.
     pub fn open(block: Bytes) -> Result<Self, FrozenError> {
+        let block = Block::read(block)?;
         let mut index = Self {
-            block: Block::read(block)?,
+            block,
             kernels: Kernels::active(),
             params: SearchParams::default(),
             spreads: Spreads::default(),

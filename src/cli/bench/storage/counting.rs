@@ -1,6 +1,6 @@
 //! Stores that count what is written to them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -65,11 +65,8 @@ pub(super) fn counted(stores: Stores) -> (Stores, Arc<Written>) {
 
 struct CountedBlobs(Arc<dyn BlobStore>, Arc<Written>);
 
-#[async_trait]
-impl BlobStore for CountedBlobs {
-    async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
-        let bytes = data.len() as u64;
-        let created = self.0.create(name, data).await?;
+impl CountedBlobs {
+    fn count(&self, name: &str, bytes: usize, created: Created) -> Created {
         if created == Created::New {
             let counter = if name.starts_with("wal/") {
                 self.1.wal_objects.fetch_add(1, Ordering::Relaxed);
@@ -79,9 +76,24 @@ impl BlobStore for CountedBlobs {
             } else {
                 &self.1.segments
             };
-            counter.fetch_add(bytes, Ordering::Relaxed);
+            counter.fetch_add(bytes as u64, Ordering::Relaxed);
         }
-        Ok(created)
+        created
+    }
+}
+
+#[async_trait]
+impl BlobStore for CountedBlobs {
+    async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
+        let bytes = data.len();
+        let created = self.0.create(name, data).await?;
+        Ok(self.count(name, bytes, created))
+    }
+
+    async fn create_from(&self, name: &str, data: Bytes, file: &Path) -> Result<Created, BlobError> {
+        let bytes = data.len();
+        let created = self.0.create_from(name, data, file).await?;
+        Ok(self.count(name, bytes, created))
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {
