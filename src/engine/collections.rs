@@ -11,6 +11,7 @@ use super::edges::Edges;
 use super::{CollectionInfo, CollectionOptions, Cursor, Engine, EngineError};
 use crate::cluster::catalogue::CollectionSpec;
 use crate::error::ErrorKind;
+use crate::shard::rebuild::has_objects;
 use crate::shard::{ListCursor, Shard, ShardOptions};
 use crate::types::{CollectionName, ImageId, ImagePair, ImageRecord, Judgement, ModelHash, ShardId, Verdict};
 
@@ -230,7 +231,14 @@ impl Engine {
     /// Lists `default`, which is there from the start.
     pub(super) async fn list_default(&self) -> Result<(), EngineError> {
         let default = CollectionName::default_collection();
-        let listed = self.catalogue.list().await?;
+        let mut listed = self.catalogue.list().await?;
+        if listed.is_empty() && has_objects(&self.stores).await? {
+            // Another node may have begun meanwhile.
+            listed = self.catalogue.list().await?;
+            if listed.is_empty() {
+                return Err(EngineError::MetadataLost);
+            }
+        }
         if listed.iter().all(|collection| collection.spec.name != default) {
             self.catalogue.create(self.new_spec(&default)).await?;
         }

@@ -28,6 +28,12 @@ pub enum EngineError {
         /// What the caller can do.
         kind: ErrorKind,
     },
+    /// There are images in the object store that the metadata knows nothing of; serving would take their places.
+    #[error(
+        "the object store holds images and the metadata lists no collection: is it the right --data-dir or --etcd? If the \
+         metadata is lost, run doppel fsck --rebuild-metadata"
+    )]
+    MetadataLost,
     /// No image of that id in the collection.
     #[error("there is no image {id} in collection {collection}")]
     NoImage {
@@ -141,7 +147,7 @@ impl EngineError {
             | Self::NoImage { .. }
             | Self::NoOriginal { .. }
             | Self::NoJob { .. } => ErrorKind::NotFound,
-            Self::NoGroup { .. } => ErrorKind::Conflict,
+            Self::NoGroup { .. } | Self::MetadataLost => ErrorKind::Conflict,
             Self::Closed { kind, .. } => *kind,
             Self::BadResolution { .. } | Self::BadCursor { .. } | Self::BadSetting { .. } => {
                 ErrorKind::Invalid

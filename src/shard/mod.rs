@@ -21,6 +21,7 @@ mod maintenance;
 pub mod media;
 mod objects;
 mod options;
+pub mod rebuild;
 mod recovery;
 mod staged;
 mod state;

@@ -79,6 +79,46 @@ async fn every_acknowledged_image_survives_sigkill() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_metadata_is_made_anew_and_never_written_over() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let http = client();
+    let server = Server::start(folder.path());
+    let mut stored = BTreeSet::new();
+    for seed in 0..5 {
+        let id = upload(&http, &server.base, picture(seed)).await;
+        stored.insert(id.expect("acknowledged"));
+    }
+    let gone = stored.pop_first().expect("one of five");
+    let url = format!("{}/v1/collections/default/images/{gone}", server.base);
+    let deleted = http.delete(url).send().await.expect("an answer");
+    assert!(deleted.status().is_success());
+    server.kill();
+    std::fs::remove_dir_all(folder.path().join("metadata")).expect("removed");
+
+    let run = |words: &[&str]| {
+        let mut command = doppel();
+        let output = command.args(words).arg("--data-dir").arg(folder.path()).output();
+        let output = output.expect("the binary runs");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let (code, message) = run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(code, Some(1), "{message}");
+    assert!(message.contains("doppel fsck --rebuild-metadata"), "{message}");
+    let (code, report) = run(&["fsck", "--rebuild-metadata"]);
+    assert_eq!(code, Some(0), "{report}");
+    assert!(
+        report.contains("collection default: 1 shards, 0 segments"),
+        "{report}"
+    );
+    let (code, message) = run(&["fsck", "--rebuild-metadata"]);
+    assert_eq!(code, Some(1), "{message}");
+    assert!(message.contains("the metadata is there"), "{message}");
+    let server = Server::start(folder.path());
+    assert_eq!(ids(&http, &server.base).await, stored);
+}
+
 #[test]
 fn a_folder_or_port_in_use_is_told() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::cluster::catalogue::{Catalogue, CollectionSpec};
+use crate::engine::{EngineError, network};
 use crate::segment::fixtures;
 use crate::shard::{Shard, ShardOptions, StoreLocation, Stores};
 use crate::types::{CollectionName, ModelHash, ShardId};
+use crate::vision::Embedder as _;
 
 /// A folder of a service that does not run yet, its settings, and what it will find there.
 async fn stores_without_engine() -> (tempfile::TempDir, Config, Stores) {
@@ -97,7 +99,8 @@ async fn even_the_default_collection_may_be_closed() {
     assert_eq!(refused.status(), StatusCode::CONFLICT);
 }
 
-/// Segments of other weights under the name of a collection that nothing lists: as if its listing had been lost.
+/// Segments of other weights under the name of a collection that is listed with ours: closed. Where nothing lists them the
+/// metadata is lost, and the doors stay shut.
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_of_another_model_close_their_collection_and_no_other() {
     let (folder, config, stores) = stores_without_engine().await;
@@ -118,6 +121,24 @@ async fn segments_of_another_model_close_their_collection_and_no_other() {
     shard.close().await;
     drop((shard, stores));
 
+    let refused = Engine::open(config.clone()).await.err().expect("refused");
+    assert!(matches!(refused, EngineError::MetadataLost), "{refused}");
+    let network = network(&config).expect("the shipped network");
+    let location = StoreLocation {
+        data_dir: config.data_dir.clone(),
+        ..StoreLocation::default()
+    };
+    let stores = location.open().await.expect("opened");
+    let listed = CollectionSpec {
+        name: collection,
+        dim: network.dim(),
+        shards: 1,
+        model_hash: network.model_hash(),
+        keep_originals: false,
+    };
+    let catalogue = Catalogue::new(stores.metadata.clone(), &config.cluster);
+    catalogue.create(listed).await.expect("listed");
+    drop((catalogue, stores));
     let engine = Engine::open(config).await.expect("it opens all the same");
     let service = Service::over(engine, folder).await;
     let closed = service.read("/v1/collections/default").await;

@@ -1,5 +1,6 @@
 //! The process dies at every step: before or after every single operation on either store, once each. What was
-//! acknowledged is there afterwards, what was deleted stays away, and a check finds nothing lost.
+//! acknowledged is there afterwards, what was deleted stays away, and a check finds nothing lost; also where the metadata is lost
+//! with the process and made anew from the objects.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,13 @@ enum Moment {
     Before,
     /// It happens, and nobody hears of it.
     After,
+}
+
+/// What is there after the death.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    BothStores,
+    ObjectsOnly,
 }
 
 /// Counts the operations of both stores; from the chosen one on nothing works any more.
@@ -155,7 +163,11 @@ pub(super) struct Known(BTreeMap<u64, Option<bool>>);
 
 impl Known {
     async fn append(&mut self, shard: &Shard, n: u64) {
-        let told = shard.append(record(n)).await.is_ok();
+        let mut record = record(n);
+        if self.0.contains_key(&n) {
+            record.created += chrono::TimeDelta::microseconds(1);
+        }
+        let told = shard.append(record).await.is_ok();
         self.0.insert(n, told.then_some(true));
     }
 
@@ -215,7 +227,7 @@ pub(super) async fn assert_clean(stores: &Stores, cluster: &str) {
 }
 
 /// One life that ends at a step; answers what it died of, if it lived so long.
-async fn die(at: usize, moment: Moment) -> Option<&'static str> {
+async fn die(at: usize, moment: Moment, left: Left) -> Option<&'static str> {
     let death = Arc::new(Death {
         steps: AtomicUsize::new(0),
         at,
@@ -251,9 +263,13 @@ async fn die(at: usize, moment: Moment) -> Option<&'static str> {
         metadata: after.metadata,
         blobs: bench.memory.clone(),
     };
+    if left == Left::ObjectsOnly {
+        bench.lose_metadata().await;
+        super::rebuild::rebuilt(&bench.stores).await;
+    }
     for round in 0..2 {
         let shard = bench.open().await;
-        let place = format!("{moment:?} {died:?}, step {at}, round {round}");
+        let place = format!("{moment:?} {died:?}, {left:?}, step {at}, round {round}");
         assert_eq!(shard.damage(), [], "{place}");
         for (&n, &told) in &known.0 {
             let there = shard.get(&record(n).id).is_some();
@@ -274,15 +290,24 @@ async fn die(at: usize, moment: Moment) -> Option<&'static str> {
     died
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn death_at_any_step_loses_nothing() {
+async fn death_at_any_step(left: Left) {
     for moment in [Moment::Before, Moment::After] {
         let mut seen = BTreeSet::new();
         let mut at = 0;
-        while let Some(step) = die(at, moment).await {
+        while let Some(step) = die(at, moment, left).await {
             seen.insert(step);
             at += 1;
         }
         assert_eq!(seen, BTreeSet::from(STEPS), "{moment:?}: {at} steps");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn death_at_any_step_loses_nothing() {
+    death_at_any_step(Left::BothStores).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_does_the_loss_of_the_metadata_after_it() {
+    death_at_any_step(Left::ObjectsOnly).await;
 }
