@@ -3,7 +3,7 @@
     python benches/intake_peers.py network
     python benches/intake_peers.py uploads DOPPEL FOLDER
 
-`network` times onnxruntime on the shipped weights, one thread, batch 1 and 16; run `cargo bench --bench embed` right before
+`network` times onnxruntime on the shipped weights, one and two threads, batch 1 and 16; run `cargo bench --bench embed` right before
 or after. `uploads` sends the JPEG files of FOLDER by eight clients, first to `DOPPEL serve` with a fresh store, then to a
 service of FastAPI, Pillow, onnxruntime (ResNet-18 at 160 pixels, random weights) and hnswlib, which stores nothing on disk
 and verifies nothing. The figure is requests per CPU-second of the serving process; a fifth of the files goes first, as
@@ -13,6 +13,7 @@ hnswlib.
 
 import argparse
 import http.client
+import itertools
 import os
 import pathlib
 import queue
@@ -53,7 +54,7 @@ class Graph:
         inputs = [x, self.constant(weight), self.constant(bias)]
         return self.add("Conv", inputs, kernel_shape=[side, side], strides=[stride] * 2, pads=[side // 2] * 4)
 
-    def session(self, output, dim):
+    def session(self, output, dim, threads=1):
         self.nodes[-1].output[0] = output
         graph = helper.make_graph(
             self.nodes,
@@ -65,11 +66,12 @@ class Graph:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
         onnx.checker.check_model(model)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def doppel_t():
+def doppel_t(threads):
     """The shipped network."""
     from safetensors import safe_open
 
@@ -92,7 +94,7 @@ def doppel_t():
     x = graph.add("Gemm", [x, graph.constant(weight), graph.constant(bias)], transB=1)
     norm = graph.add("ReduceL2", [x, graph.constant(np.array([1]))], keepdims=1)
     graph.add("Div", [x, norm])
-    return graph.session("embedding", len(bias))
+    return graph.session("embedding", len(bias), threads)
 
 
 def resnet18():
@@ -120,15 +122,15 @@ def resnet18():
 
 
 def network():
-    session = doppel_t()
-    for batch in (1, 16):
+    for threads, batch in itertools.product((1, 2), (1, 16)):
+        session = doppel_t(threads)
         x = np.random.default_rng(0).uniform(-2, 2, (batch, 3, SIDE, SIDE)).astype(np.float32)
         times = []
         for _ in range(40 + 400 // batch):
             start = time.perf_counter()
             session.run(None, {"x": x})
             times.append(1e3 * (time.perf_counter() - start) / batch)
-        print(f"onnxruntime {onnxruntime.__version__}, batch {batch}: median {np.median(times):.2f} ms an image")
+        print(f"onnxruntime {onnxruntime.__version__}, {threads} threads, batch {batch}: median {np.median(times):.2f} ms an image")
 
 
 def service(port):

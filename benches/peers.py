@@ -1,4 +1,4 @@
-"""Vector indexes on the same vectors in one run: doppel, hnswlib, faiss HNSW and HNSW-SQ8, SVS Vamana, ScaNN, usearch.
+"""Vector indexes on the same vectors in one run: doppel, hnswlib, faiss HNSW and HNSW-SQ8, SVS Vamana, ScaNN, usearch, hnsw_rs.
 
     python benches/peers.py DOPPEL FOLDER [--rows 100000] [--only doppel,hnswlib,...] [--goals .95,.99,.999] [--passes 5]
 
@@ -7,9 +7,9 @@ missing, and where there are no vectors some are made: of dimension 256 around r
 with noise. One thread each, all queries handed over in one call; all indexes are built first, then every setting of every
 index is searched five times in turns, so that whatever else the machine does meets all of them alike. The figure is
 queries per CPU-second, the median, interpolated at the recalls asked for; of rows that are equally similar any counts. What was built is kept in FOLDER, with the CPU time it
-took (usearch alone is built every time). With --threads 2 doppel and hnswlib are also searched by two threads, and queries per second of
+took (usearch and hnsw_rs are built every time). With --threads 2 doppel and hnswlib are also searched by two threads, and queries per second of
 wall clock are compared with those of one: on a machine that does something else this says nothing.
-Needs numpy, hnswlib, faiss-cpu, scalable-vs, scann, usearch.
+Needs numpy, hnswlib, faiss-cpu, scalable-vs, scann, usearch; hnsw_rs is benches/stock_hnsw.rs, which cargo builds.
 """
 
 import argparse
@@ -79,8 +79,9 @@ def kept(path, build):
         return float(file.read())
 
 
-def doppel(program, folder):
-    process = subprocess.Popen([program, "bench", "index", "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def driven(command):
+    """A function that sends a request to a process that speaks JSON lines, and answers its answer."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(**request):
         process.stdin.write(json.dumps(request) + "\n")
@@ -89,17 +90,32 @@ def doppel(program, folder):
         assert answer["ok"], answer
         return answer
 
+    return ask
+
+
+def driven_search(ask, folder):
+    def search(width, threads=1):
+        answer = ask(op="search", query=f"{folder}/query.npy", k=K, ef=width, threads=threads, out=f"{folder}/rows")
+        return np.fromfile(f"{folder}/rows", "<i4").reshape(-1, K), answer["cpu_s"], answer["s"]
+
+    return search
+
+
+def doppel(program, folder):
+    ask = driven([program, "bench", "index", "--stdio"])
     path = f"{folder}/doppel.index"
     build = kept(path, lambda: ask(op="build", base=f"{folder}/base.npy", threads=1, M=16, efc=200, save=path)["build_cpu"])
     opened = ask(op="open", path=path)
     bytes_each = {kind: opened[f"{kind}_bytes"] / opened["rows"] for kind in ("resident", "original")}
     print(f"doppel opened {opened['rows']} vectors in {opened['open_s']:.3f} s ({opened['open_cpu']:.3f} CPU-s), bytes a vector", bytes_each)
 
-    def search(width, threads=1):
-        answer = ask(op="search", query=f"{folder}/query.npy", k=K, ef=width, threads=threads, out=f"{folder}/rows")
-        return np.fromfile(f"{folder}/rows", "<i4").reshape(-1, K), answer["cpu_s"], answer["s"]
+    return build, WIDTHS, driven_search(ask, folder)
 
-    return build, WIDTHS, search
+
+def hnsw_rs(folder):
+    ask = driven(["cargo", "bench", "--quiet", "--bench", "stock_hnsw"])
+    build = ask(op="build", base=os.path.abspath(f"{folder}/base.npy"), M=16, efc=200)["build_cpu"]
+    return build, WIDTHS, driven_search(ask, os.path.abspath(folder))
 
 
 def measured(work):
@@ -233,7 +249,7 @@ def main():
     parser.add_argument("doppel")
     parser.add_argument("folder")
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--only", default="doppel,hnswlib,faiss,faiss-sq8,svs,scann,usearch")
+    parser.add_argument("--only", default="doppel,hnswlib,faiss,faiss-sq8,svs,scann,usearch,hnsw_rs")
     parser.add_argument("--goals", default=".95,.99,.999")
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, choices=(1, 2))
@@ -254,6 +270,7 @@ def main():
         "svs": lambda: vamana(folder, base, query),
         "scann": lambda: scann(folder, base, query),
         "usearch": lambda: usearch(base, query),
+        "hnsw_rs": lambda: hnsw_rs(folder),
     }
     names = arguments.only.split(",")
     built = {name: peers[name]() for name in names}

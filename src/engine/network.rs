@@ -10,8 +10,11 @@ use crate::vision::{self, Bank, CnnEmbedder, ModelDescription};
 
 /// Name of the network inside the binary.
 const BUILTIN: &str = "doppel-t";
+/// Name of the same network in eight bits.
+const BUILTIN_INT8: &str = "doppel-t-int8";
 
-/// Loads the network that `config.model` names: nothing or `doppel-t` for the one inside the binary, else a file.
+/// Loads the network that `config.model` names: nothing or `doppel-t` for the one inside the binary, `doppel-t-int8` for
+/// the same one in eight bits, else a file.
 /// `*.toml` describes a network that people brought (see [`ModelDescription`]); `*.safetensors` is one of doppel's own,
 /// which describes itself.
 ///
@@ -21,6 +24,9 @@ pub fn network(config: &Config) -> Result<Arc<CnnEmbedder>, EngineError> {
     let Some(model) = config.model.as_deref().filter(|model| *model != BUILTIN) else {
         return Ok(vision::builtin()?);
     };
+    if model == BUILTIN_INT8 {
+        return Ok(vision::builtin_int8()?);
+    }
     let path = Path::new(model);
     let network = match path.extension().and_then(|e| e.to_str()) {
         Some("toml") => described(path)?,
@@ -29,7 +35,7 @@ pub fn network(config: &Config) -> Result<Arc<CnnEmbedder>, EngineError> {
             return Err(EngineError::BadSetting {
                 key: "model",
                 reason: format!(
-                    "{model:?} is neither {BUILTIN} nor a file that ends in .toml or .safetensors"
+                    "{model:?} is neither {BUILTIN} nor {BUILTIN_INT8} nor a file that ends in .toml or .safetensors"
                 ),
             });
         }
@@ -103,6 +109,8 @@ mod tests {
         let builtin = network(&config(None)).expect("the shipped network");
         let named = network(&config(Some("doppel-t"))).expect("the shipped network");
         assert_eq!(builtin.model_hash(), named.model_hash());
+        let int8 = network(&config(Some("doppel-t-int8"))).expect("the shipped network in eight bits");
+        assert_ne!(builtin.model_hash(), int8.model_hash());
         let path = other_network(folder.path());
         let other = network(&config(Some(&path))).expect("a file of doppel's own");
         assert_ne!(builtin.model_hash(), other.model_hash());
@@ -111,7 +119,9 @@ mod tests {
                 .map(|_| ())
                 .map_err(|e| e.to_string())
         };
-        assert!(refused("doppel-s").is_err_and(|r| r.contains("neither doppel-t nor a file")));
+        assert!(
+            refused("doppel-s").is_err_and(|r| r.contains("neither doppel-t nor doppel-t-int8 nor a file"))
+        );
         let missing = folder.path().join("none.toml").display().to_string();
         assert!(refused(&missing).is_err_and(|r| r.contains("none.toml")));
         let described = folder.path().join("brought.toml");

@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{Device, Tensor};
 use image::RgbImage;
 
-use super::network::{DescribedNetwork, Isa, ModelDescription, NetworkSpec, PackedNetwork, Weights};
+use super::network::{
+    Activations, DescribedNetwork, Isa, ModelDescription, NetworkSpec, PackedNetwork, Weights,
+};
 use super::{Bank, VisionError, resize};
 use crate::types::{Embedding, ModelHash};
 
@@ -42,6 +44,7 @@ pub struct CnnEmbedder {
     input: Input,
     dim: usize,
     hash: ModelHash,
+    multiplications: Option<u64>,
     network: Network,
     bank: Option<Bank>,
 }
@@ -69,6 +72,17 @@ impl CnnEmbedder {
         Self::new(&Weights::from_safetensors(file)?)
     }
 
+    /// The project's network in eight bits, where its activations are known: another model than the same one in f32.
+    ///
+    /// # Errors
+    /// [`VisionError::Weights`].
+    pub fn in_eight_bits(file: &[u8], activations: &Activations) -> Result<Self, VisionError> {
+        let weights = Weights::from_safetensors(file)?;
+        let network = PackedNetwork::in_eight_bits(&weights, activations, Isa::active());
+        let hash = activations.model_hash(weights.hash());
+        Self::own(weights.spec(), hash, network)
+    }
+
     /// Loads a network that people brought from its description and the content of its safetensors file.
     ///
     /// # Errors
@@ -83,6 +97,7 @@ impl CnnEmbedder {
             },
             dim: description.dim,
             hash: description.model_hash(weights),
+            multiplications: None,
             network: Network::Described(network),
             bank: None,
         })
@@ -117,10 +132,18 @@ impl CnnEmbedder {
     }
 
     fn new(weights: &Weights) -> Result<Self, VisionError> {
-        let network = PackedNetwork::new(weights, Isa::active()).map_err(|e| VisionError::Weights {
+        let network = PackedNetwork::new(weights, Isa::active());
+        Self::own(weights.spec(), weights.hash(), network)
+    }
+
+    fn own(
+        spec: &NetworkSpec,
+        hash: ModelHash,
+        network: candle_core::Result<PackedNetwork>,
+    ) -> Result<Self, VisionError> {
+        let network = network.map_err(|e| VisionError::Weights {
             detail: e.to_string(),
         })?;
-        let spec = weights.spec();
         Ok(Self {
             input: Input {
                 size: spec.input_size,
@@ -128,10 +151,17 @@ impl CnnEmbedder {
                 std: spec.std,
             },
             dim: spec.dim,
-            hash: weights.hash(),
+            hash,
+            multiplications: Some(spec.multiplications()),
             network: Network::Own(Box::new(network)),
             bank: None,
         })
+    }
+
+    /// Multiplications that one image takes by the layers' count, for the project's own networks.
+    #[must_use]
+    pub fn multiplications(&self) -> Option<u64> {
+        self.multiplications
     }
 
     /// Pixels of the input size to `[n, size, size, 3]`, (x / 255 − mean) / std.
@@ -207,6 +237,10 @@ impl Embedder for CnnEmbedder {
 
 /// The weights shipped inside the binary.
 const WEIGHTS: &[u8] = include_bytes!("../../models/doppel-t.safetensors");
+/// Their background bank.
+const BANK: &[u8] = include_bytes!("../../models/bank.safetensors");
+/// How large their activations get.
+const ACTIVATIONS: &str = include_str!("../../models/activations.json");
 
 /// Shape of the network that is shipped inside the binary.
 ///
@@ -222,7 +256,6 @@ pub fn builtin_spec() -> Result<NetworkSpec, VisionError> {
 /// [`VisionError::Weights`], never for a binary whose tests passed.
 pub fn builtin() -> Result<Arc<CnnEmbedder>, VisionError> {
     static BUILTIN: OnceLock<Result<Arc<CnnEmbedder>, VisionError>> = OnceLock::new();
-    const BANK: &[u8] = include_bytes!("../../models/bank.safetensors");
     BUILTIN
         .get_or_init(|| {
             let bank = Bank::from_safetensors(BANK)?;
@@ -230,6 +263,16 @@ pub fn builtin() -> Result<Arc<CnnEmbedder>, VisionError> {
             Ok(Arc::new(network))
         })
         .clone()
+}
+
+/// The same network in eight bits, with the same bank.
+///
+/// # Errors
+/// [`VisionError::Weights`], never for a binary whose tests passed.
+pub fn builtin_int8() -> Result<Arc<CnnEmbedder>, VisionError> {
+    let activations = Activations::from_json(ACTIVATIONS)?;
+    let network = CnnEmbedder::in_eight_bits(WEIGHTS, &activations)?;
+    Ok(Arc::new(network.with_bank(Bank::from_safetensors(BANK)?)?))
 }
 
 #[cfg(test)]
@@ -244,6 +287,25 @@ mod tests {
             };
             image::Rgb([tone(5.0), tone(9.0), tone(14.0)])
         })
+    }
+
+    /// Both were measured with the weights that are shipped.
+    #[test]
+    fn bank_and_activations_belong_together() {
+        let bank = Bank::from_safetensors(BANK).expect("the shipped bank");
+        let activations = Activations::from_json(ACTIVATIONS).expect("the shipped activations");
+        assert_eq!(bank.model_sha256, activations.model_sha256);
+    }
+
+    #[test]
+    fn eight_bits_are_another_model_with_like_embeddings() {
+        let (exact, rounded) = (builtin().expect("loads"), builtin_int8().expect("loads"));
+        assert_ne!(exact.model_hash(), rounded.model_hash());
+        let images = [picture(160, 160), picture(700, 90)];
+        let pairs = exact.embed(&images).expect("embeds").into_iter();
+        for (a, b) in pairs.zip(rounded.embed(&images).expect("embeds")) {
+            assert!(a.similarity(&b).get() > 0.99);
+        }
     }
 
     #[test]

@@ -11,8 +11,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::super::{Context, Exit, files, print, progress, warn};
+use crate::engine::network;
+use crate::vision::Analyser;
 use crate::vision::profile::Part;
-use crate::vision::{self, Analyser};
 
 /// Files read and analysed at a time.
 const CHUNK: usize = 64;
@@ -50,8 +51,10 @@ struct Report {
     cpu_seconds: f64,
     images_per_second: f64,
     images_per_cpu_second: f64,
-    /// Multiplications and additions of the network over its CPU time, in thousands of millions a second.
-    network_gflops: f64,
+    /// Multiplications and additions of the network over its CPU time, in thousands of millions a second; absent for a
+    /// network that people brought.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network_gflops: Option<f64>,
     stages: Vec<Share>,
 }
 
@@ -79,8 +82,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         .num_threads(args.threads.unwrap_or(0))
         .build()
         .context("starting threads")?;
-    let embedder = vision::builtin()?;
-    let flops = 2 * vision::builtin_spec()?.multiplications();
+    let embedder = network(&context.config)?;
+    let multiplications = embedder.multiplications();
     let analyser = Analyser::new(embedder, context.decode_limits());
     let (found, unreadable) = files::find(&args.paths);
     let before = Part::ALL.map(Part::total);
@@ -119,7 +122,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         cpu_seconds: cpu.as_secs_f64(),
         images_per_second: sums.images as f64 / wall.as_secs_f64(),
         images_per_cpu_second: sums.images as f64 / cpu.as_secs_f64(),
-        network_gflops: (sums.images * flops) as f64 / network / 1e9,
+        network_gflops: multiplications.map(|count| (2 * count * sums.images) as f64 / network / 1e9),
         stages: shares(&parts, cpu, sums.images),
     };
     print(&if args.json {
@@ -190,16 +193,18 @@ fn table(report: &Report) -> String {
     let _ = write!(
         text,
         "\n{} images of {:.2} megapixels on average, {} files left out\n\
-         {:.1} images a second on {} threads, {:.1} per CPU-second\n\
-         network: {:.0} GFLOP/s a core\n",
+         {:.1} images a second on {} threads, {:.1} per CPU-second\n",
         report.images,
         report.megapixels / report.images as f64,
         report.left_out,
         report.images_per_second,
         report.threads,
         report.images_per_cpu_second,
-        report.network_gflops,
     );
+    if let Some(gflops) = report.network_gflops {
+        // As above.
+        let _ = writeln!(text, "network: {gflops:.0} GFLOP/s a core");
+    }
     text
 }
 

@@ -95,6 +95,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let (built, build_s, build_cpu_s) = timed(|| pool.install(|| FrozenIndex::build(dim, &base, &params)));
     let (index, open_s, _) = timed(|| FrozenIndex::open(built?.into()));
     let index = index?;
+    index.settle();
     let k = args.k as usize;
     let truth = truth(&base, &queries, k)?;
     let measured: Vec<Measured> = args

@@ -104,6 +104,7 @@ fn answer(line: &str, index: &mut Option<FrozenIndex>) -> anyhow::Result<Value> 
                 std::fs::write(&path, &block).with_context(|| format!("cannot write {}", path.display()))?;
             }
             let built = index.insert(FrozenIndex::open(block.into())?);
+            built.settle();
             Ok(described(
                 built,
                 json!({"build_s": build_s, "build_cpu": build_cpu}),
@@ -120,6 +121,7 @@ fn answer(line: &str, index: &mut Option<FrozenIndex>) -> anyhow::Result<Value> 
                 Ok(FrozenIndex::open(map(&file, options)?)?)
             });
             let opened = index.insert(opened?);
+            opened.settle();
             Ok(described(opened, json!({"open_s": open_s, "open_cpu": open_cpu})))
         }
         Request::Search {

@@ -30,7 +30,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::FrozenError;
-use super::map::large_pages;
+use super::resident::Resident;
 
 #[cfg(target_endian = "big")]
 compile_error!("the frozen index is read in place and needs a little-endian processor");
@@ -264,15 +264,14 @@ pub(super) struct Block {
     pub(super) version: usize,
     pub(super) shape: Shape,
     /// All that stands before the originals.
-    hot: Bytes,
+    pub(super) hot: Resident,
     /// The originals.
     cold: Bytes,
     layout: Layout,
 }
 
 impl Block {
-    /// Checks a block. What every search touches is copied to where it can be reached fast (see [`large_pages`]), the
-    /// originals only when the block does not start at a multiple of 64 bytes in memory.
+    /// Checks a block. It is copied when it does not start at a multiple of 64 bytes in memory.
     pub(super) fn read(bytes: Bytes) -> Result<Self, FrozenError> {
         let header = bytes
             .get(..HEADER_LEN)
@@ -345,13 +344,13 @@ impl Block {
             }
         }
         let originals = ranges[Section::Originals as usize].clone();
-        let (hot, cold) = if bytes.as_ptr().addr().is_multiple_of(ALIGN) {
-            let hot = bytes.slice(..originals.start);
-            (large_pages(&hot).unwrap_or(hot), bytes.slice(originals))
+        let whole = if bytes.as_ptr().addr().is_multiple_of(ALIGN) {
+            bytes
         } else {
-            let whole = large_pages(&bytes).unwrap_or_else(|| aligned(&bytes));
-            (whole.slice(..originals.start), whole.slice(originals))
+            aligned(&bytes)
         };
+        let hot = Resident::new(whole.slice(..originals.start));
+        let cold = whole.slice(originals);
         Ok(Self {
             version,
             shape,
@@ -365,7 +364,7 @@ impl Block {
     pub(super) fn section<T: bytemuck::AnyBitPattern>(&self, section: Section) -> &[T] {
         bytemuck::cast_slice(match section {
             Section::Originals => &self.cold,
-            _ => &self.hot[self.layout.ranges[section as usize].clone()],
+            _ => &self.hot.bytes()[self.layout.ranges[section as usize].clone()],
         })
     }
 

@@ -33,6 +33,7 @@ mod graph;
 mod map;
 mod originals;
 mod range;
+mod resident;
 mod search;
 mod spread;
 #[cfg(test)]
@@ -212,9 +213,8 @@ impl FrozenIndex {
     /// # Errors
     /// A variant of [`FrozenError`] with kind `corrupt`: any cut and any flipped bit is noticed.
     pub fn open(block: Bytes) -> Result<Self, FrozenError> {
-        let block = Block::read(block)?;
         let mut index = Self {
-            block,
+            block: Block::read(block)?,
             kernels: Kernels::active(),
             params: SearchParams::default(),
             spreads: Spreads::default(),

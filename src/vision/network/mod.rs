@@ -16,7 +16,7 @@ mod weights;
 
 pub use described::DescribedNetwork;
 pub use description::{Architecture, ModelDescription, Pooling};
-pub use packed::{Isa, PackedConv, PackedNetwork};
+pub use packed::{Activations, Isa, PackedConv, PackedNetwork};
 pub use spec::NetworkSpec;
 pub use stock::StockNetwork;
 pub use weights::Weights;

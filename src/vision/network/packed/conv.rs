@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape as Dims, Tensor};
 
 use super::lanes::Isa;
-use super::plane::Plane;
+use super::plane::{Grid, Plane};
 use super::tile::{Block, Finish, Kernel, MAX_PIXELS, Tile, Window};
 use super::winograd::{Winograd, WinogradScratch};
 use crate::vision::network::spec::Shape;
@@ -144,47 +144,80 @@ impl PackedConv {
 
     /// Computes one block of channels, `first` and following, of one image.
     fn run_block(&self, block: Block<'_>, first: usize, image: usize, input: &Plane, output: &mut Plane) {
-        let Shape {
-            kernel: side, stride, ..
-        } = self.shape;
         let kernel = self.packing.kernel();
-        // a 3×3 window starts in the border, a 1×1 window inside it
-        let shift = 1 - side / 2;
-        let [height, width, _] = output.shape();
-        let mut window = Window {
-            input: input.data(),
-            starts: [0; MAX_PIXELS],
-            rows: side,
-            row_stride: input.row_stride(),
-            run: side * self.input,
-        };
-        let mut targets = [0; MAX_PIXELS];
-        let mut residual = [0; MAX_PIXELS];
-        let (mut y, mut x) = (0, 0);
-        while y < height {
-            for pixel in 0..kernel.pixels {
-                // past the end, the last pixel is repeated
-                if y < height {
-                    window.starts[pixel] = input.offset(image, y * stride + shift, x * stride + shift);
-                    targets[pixel] = output.offset(image, y + 1, x + 1) + first;
-                    residual[pixel] = input.offset(image, y + 1, x + 1) + first;
-                    x += 1;
-                    if x == width {
-                        (y, x) = (y + 1, 0);
-                    }
-                } else {
-                    window.starts[pixel] = window.starts[pixel - 1];
-                    targets[pixel] = targets[pixel - 1];
-                    residual[pixel] = residual[pixel - 1];
-                }
-            }
+        let side = self.shape.kernel;
+        for places in tiles(
+            self.shape,
+            kernel.pixels,
+            (image, first),
+            [input.grid(), output.grid()],
+        ) {
+            let window = Window {
+                input: input.data(),
+                starts: places.windows,
+                rows: side,
+                row_stride: input.row_stride(),
+                run: side * self.input,
+            };
             let finish = Finish {
-                residual: self.shape.residual.then_some((input.data(), residual)),
+                residual: self.shape.residual.then_some((input.data(), places.residual)),
                 relu: self.relu,
             };
-            Tile::compute(kernel, window, block, finish, (output.data_mut(), targets));
+            Tile::compute(kernel, window, block, finish, (output.data_mut(), places.targets));
         }
     }
+}
+
+/// Where the pixels of one tile stand.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    /// First value of each pixel's window in the input.
+    pub(super) windows: [usize; MAX_PIXELS],
+    /// Each pixel's first channel of the block in the output.
+    pub(super) targets: [usize; MAX_PIXELS],
+    /// The same pixel and channel in the input.
+    pub(super) residual: [usize; MAX_PIXELS],
+}
+
+/// Tiles of `pixels` output pixels of one image, in their order, for channels from `first` on. Past the end, the last
+/// pixel is repeated.
+pub(super) fn tiles(
+    shape: Shape,
+    pixels: usize,
+    (image, first): (usize, usize),
+    [input, output]: [Grid; 2],
+) -> impl Iterator<Item = Places> {
+    // a 3×3 window starts in the border, a 1×1 window inside it
+    let shift = 1 - shape.kernel / 2;
+    let stride = shape.stride;
+    let [height, width, _] = output.shape();
+    let (mut y, mut x) = (0, 0);
+    std::iter::from_fn(move || {
+        if y >= height {
+            return None;
+        }
+        let mut places = Places {
+            windows: [0; MAX_PIXELS],
+            targets: [0; MAX_PIXELS],
+            residual: [0; MAX_PIXELS],
+        };
+        for pixel in 0..pixels {
+            if y < height {
+                places.windows[pixel] = input.offset(image, y * stride + shift, x * stride + shift);
+                places.targets[pixel] = output.offset(image, y + 1, x + 1) + first;
+                places.residual[pixel] = input.offset(image, y + 1, x + 1) + first;
+                x += 1;
+                if x == width {
+                    (y, x) = (y + 1, 0);
+                }
+            } else {
+                places.windows[pixel] = places.windows[pixel - 1];
+                places.targets[pixel] = places.targets[pixel - 1];
+                places.residual[pixel] = places.residual[pixel - 1];
+            }
+        }
+        Some(places)
+    })
 }
 
 impl CustomOp1 for PackedConv {

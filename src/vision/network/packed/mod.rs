@@ -4,10 +4,12 @@
 //! A convolution is computed in tiles of some pixels × some channels that stay in registers ([`tile`]). Because
 //! activations are NHWC inside a border of zeros ([`plane`]), a pixel's window is three runs of consecutive floats:
 //! nothing is copied before it is multiplied. 3×3 layers of
-//! stride 1 go through [`winograd`] where it pays. [`StockNetwork`](super::StockNetwork) is the oracle.
+//! stride 1 go through [`winograd`] where it pays. [`StockNetwork`](super::StockNetwork) is the oracle. [`int8`] is a
+//! faster body of codes of eight bits.
 #![expect(unsafe_code, reason = "vector registers; every block states why it is sound")]
 
 mod conv;
+mod int8;
 mod lanes;
 mod plane;
 mod tile;
@@ -18,12 +20,14 @@ use parking_lot::Mutex;
 use rayon::prelude::*;
 
 pub use conv::PackedConv;
+pub use int8::Activations;
 pub use lanes::Isa;
 
 use super::spec::{ConvSpec, Shape};
 use super::stock::GEM_EPS;
 use super::weights::{Layer, Weights};
 use crate::vision::profile::Part;
+use int8::Int8Body;
 use plane::Plane;
 use winograd::WinogradScratch;
 
@@ -33,12 +37,19 @@ const GROUP: usize = 4;
 /// The network with packed weights.
 #[derive(Debug)]
 pub struct PackedNetwork {
-    convolutions: Vec<PackedConv>,
+    body: Body,
     fc: PackedConv,
     gem_p: f32,
     dim: usize,
     /// Buffers of past runs, for the next ones.
     scratch: Mutex<Vec<Scratch>>,
+}
+
+/// The convolutions, each with ReLU.
+#[derive(Debug)]
+enum Body {
+    Float(Vec<PackedConv>),
+    Int8(Int8Body),
 }
 
 /// Input and output of a layer, in turns.
@@ -47,6 +58,7 @@ struct Scratch {
     from: Plane,
     to: Plane,
     winograd: WinogradScratch,
+    codes: [Plane<u8>; 2],
 }
 
 impl PackedNetwork {
@@ -56,6 +68,16 @@ impl PackedNetwork {
     /// candle's, never for checked weights.
     pub fn new(weights: &Weights, isa: &'static Isa) -> Result<Self> {
         Self::from_layers(isa, weights.convolutions(), weights.fc(), weights.spec().gem_p)
+    }
+
+    /// Rounds weights to eight bits and packs them, for activations of eight bits. The first and the last layer stay
+    /// in f32.
+    ///
+    /// # Errors
+    /// Tells a layer that `activations` do not know, or whose channels are no multiple of four.
+    pub fn in_eight_bits(weights: &Weights, activations: &Activations, isa: &'static Isa) -> Result<Self> {
+        let body = Body::Int8(Int8Body::new(isa, weights.convolutions(), activations)?);
+        Self::with_body(isa, body, weights.fc(), weights.spec().gem_p)
     }
 
     /// Packs convolutions that follow each other, each with ReLU, then the generalised mean and a linear layer.
@@ -69,10 +91,14 @@ impl PackedNetwork {
             .iter()
             .map(|(spec, layer)| PackedConv::new(isa, spec.shape, true, (&layer.weight, &layer.bias)))
             .collect::<Result<_>>()?;
+        Self::with_body(isa, Body::Float(convolutions), fc, gem_p)
+    }
+
+    fn with_body(isa: &'static Isa, body: Body, fc: &Layer, gem_p: f32) -> Result<Self> {
         let (dim, input) = fc.weight.dims2()?;
         let as_convolution = fc.weight.reshape((dim, input, 1, 1))?;
         Ok(Self {
-            convolutions,
+            body,
             fc: PackedConv::new(isa, Shape::ONE, false, (&as_convolution, &fc.bias))?,
             gem_p,
             dim,
@@ -94,12 +120,25 @@ impl PackedNetwork {
     /// Embeds `count` images of `height` × `width` on the calling thread.
     fn run(&self, images: &[f32], [count, height, width]: [usize; 3], features: &mut [f32]) {
         let mut scratch = self.scratch.lock().pop().unwrap_or_default();
-        let Scratch { from, to, winograd } = &mut scratch;
+        let Scratch {
+            from,
+            to,
+            winograd,
+            codes,
+        } = &mut scratch;
         from.reshape(count, [height, width, 3]);
         from.fill(images);
-        for convolution in &self.convolutions {
-            convolution.run(winograd, from, to);
-            std::mem::swap(from, to);
+        match &self.body {
+            Body::Float(convolutions) => {
+                for convolution in convolutions {
+                    convolution.run(winograd, from, to);
+                    std::mem::swap(from, to);
+                }
+            }
+            Body::Int8(body) => {
+                body.run(winograd, codes, from, to);
+                std::mem::swap(from, to);
+            }
         }
         self.pool(from, to);
         self.fc.run(winograd, to, from);
