@@ -3,6 +3,12 @@
 //! Its graph over its own copies of the vectors, with this project's f32 kernel as the distance, which is faster than the
 //! crate's own. Requests and answers are those of `doppel bench index --stdio`, without `open` and `save`; one thread.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "answers go to whoever drives it"
+)]
+
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Instant;
 

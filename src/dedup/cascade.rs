@@ -49,6 +49,13 @@ const SAME_NOISE: f32 = 0.95;
 const FEW_INLIERS: u32 = 12;
 /// Agreement that text-like images need.
 const TEXT_AGREEMENT: f32 = 0.985;
+/// Chroma that no gain and offset explain, levels, beyond which plain graphics are others in the same pattern: boards, charts,
+/// cards.
+const OTHER_INK: f32 = 16.0;
+/// The same of any pictures: a logo over a crop leaves up to 26.
+const OTHER_COLOURS: f32 = 28.0;
+/// Agreement from which a picture in whatever colours is the same one.
+const SAME_DRAWING: f32 = 0.95;
 /// Tiles that may disagree in a close-up of text, whatever their share: a page has thousands, and one number has a few.
 const TEXT_TILES: u32 = 2;
 
@@ -377,6 +384,8 @@ impl Cascade {
             found.hold_back(Gate::NoWarp);
         } else if alignment.is_another_moment() {
             found.hold_back(Gate::Burst);
+        } else if has_other_colours(verification.text_like, alignment) {
+            found.hold_back(Gate::Colours);
         } else if verification.text_like
             && !is_laid_over(alignment)
             && (text_agreement(alignment) < TEXT_AGREEMENT
@@ -405,7 +414,10 @@ impl Match {
     fn hold_back(&mut self, gate: Gate) {
         self.class = MatchClass::Similar;
         self.evidence.held_back = Some(gate);
-        if matches!(gate, Gate::TextLike | Gate::TooSmall | Gate::Burst | Gate::NoWarp) {
+        if matches!(
+            gate,
+            Gate::TextLike | Gate::Colours | Gate::TooSmall | Gate::Burst | Gate::NoWarp
+        ) {
             self.probability = self.probability.min(0.5);
         }
     }
@@ -436,6 +448,12 @@ fn is_whole_frame(alignment: &Alignment) -> bool {
 /// Whether all that differs was laid over one of the images: a sticker that moved between two exposures was not.
 fn is_laid_over(alignment: &Alignment) -> bool {
     alignment.laid_over && (alignment.moved == 0 || alignment.fine_correlation >= SAME_NOISE)
+}
+
+/// Whether two images of one geometry are drawn in colours that no change of tone turns into each other.
+fn has_other_colours(text_like: bool, alignment: &Alignment) -> bool {
+    let limit = if text_like { OTHER_INK } else { OTHER_COLOURS };
+    alignment.colour_residual > limit && alignment.agreement() < SAME_DRAWING
 }
 
 /// Share of the tiles that do not show something else, 0 to 1: hard edges make much noise when they are recompressed.

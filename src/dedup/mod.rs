@@ -75,6 +75,8 @@ pub enum Gate {
     Featureless,
     /// Text-like images have to agree in every tile: two fillings of one form are not copies.
     TextLike,
+    /// The geometry is one, and no change of tone turns the colours of one image into those of the other.
+    Colours,
     /// Text-like images were compared by thumbnails that are too small to read.
     TooSmall,
     /// Another moment: the same camera at another time, or something moved between the two pictures.
@@ -92,6 +94,7 @@ impl Gate {
         match self {
             Self::Featureless => "too little in the image to tell copies by looks",
             Self::TextLike => "text differs in places: perhaps another filling of one form",
+            Self::Colours => "one pattern in other colours",
             Self::TooSmall => "text that is too small to compare in the thumbnails",
             Self::Burst => "the same scene at another moment",
             Self::Unverified => "not verified",

@@ -1,5 +1,7 @@
 //! Decisions on made-up measurements.
 
+mod gates;
+
 use chrono::NaiveDate;
 
 use super::Cascade;
@@ -426,34 +428,4 @@ fn a_shared_frame_is_no_copy() {
         (MatchClass::Similar, Some(Gate::NoWarp))
     );
     assert!(found.probability < by_looks(&a, &b), "{}", found.probability);
-}
-
-#[test]
-fn a_shaken_camera_before_a_scene_in_motion_is_another_moment_and_a_crop_is_not() {
-    let (a, b) = (print(1), print(2));
-    let held_back = |overlap_b: f32, turn: f32, disagreeing: u32| {
-        let shifted = Alignment {
-            transform: Transform {
-                rotation: turn,
-                ..Transform::IDENTITY
-            },
-            overlap_a: 0.88,
-            overlap_b,
-            agreeing: 300 - disagreeing,
-            disagreeing,
-            contradicting: disagreeing,
-            outstanding: disagreeing,
-            ..perfect()
-        };
-        let found = judge(&a, &b, &verification(shifted)).expect("alike");
-        found.evidence.held_back
-    };
-    assert_eq!(held_back(0.9, 0.3, 80), Some(Gate::Burst));
-    assert_eq!(
-        held_back(1.0, 0.3, 80),
-        None,
-        "a crop that was written on shows nothing more"
-    );
-    assert_eq!(held_back(0.9, 8.0, 80), None, "turned by hand, not in the hand");
-    assert_eq!(held_back(0.9, 0.3, 20), None, "two crops of one picture");
 }

@@ -30,6 +30,8 @@ pub(super) const CONTRADICTS: f32 = 12.0;
 const LOUDEST: f32 = 20.0;
 /// Displacement beyond which a tile no longer obeys the warp, pixels of the finest plane compared.
 const MOVED: f64 = 1.25;
+/// Displacement assumed where no tile can tell, pixels of the plane compared.
+const UNTOLD: f64 = 0.25;
 /// Difference of tone beyond which flat tiles disagree, grey levels.
 pub(super) const TONE: f32 = 24.0;
 
@@ -270,8 +272,11 @@ impl Candidate {
             .map(|[x, y]| x.hypot(y) * grain)
             .collect();
         steps.sort_by(f64::total_cmp);
-        let square = steps.iter().map(|d| d * d).sum::<f64>() / steps.len().max(1) as f64;
-        let high = steps.get(steps.len() * 19 / 20).copied().unwrap_or(0.0);
+        if steps.is_empty() {
+            steps.push(UNTOLD * grain);
+        }
+        let square = steps.iter().map(|d| d * d).sum::<f64>() / steps.len() as f64;
+        let high = steps[steps.len() * 19 / 20];
         let places = self.places(a, b);
         let alike = self.with(Verdict::Agrees).chain(self.with(Verdict::Neutral));
         let (saturation, colour_residual) = places.colour(alike);

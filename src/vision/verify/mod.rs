@@ -43,15 +43,17 @@ pub const CLOSE_UP_SIDE: u32 = 1600;
 /// Planes stop halving below this side.
 const SMALLEST_SIDE: usize = 16;
 
-/// Share of the tiles that show something else, from which one that moved is not alone.
+/// Share of the tiles that show something else after a second shot.
 const CONTRADICTION: f32 = 0.15;
-/// Correlation of fine detail below which the noise is another's.
-const OWN_NOISE: f32 = 0.8;
+/// Correlation of fine detail below which the noise may be another's.
+const OWN_NOISE: f32 = 0.85;
+/// Correlation of fine detail below which it is.
+const LOUD_NOISE: f32 = 0.8;
 /// Displacement left beyond which a warp holds loosely, pixels.
 const LOOSE: f32 = 0.15;
-/// Displacement left beyond which no single warp holds the frame, pixels: of attacked copies of the same frame with noise of
-/// their own one in 75 is left with more.
-const WANDERING: f32 = 0.35;
+/// Displacement left beyond which no single warp holds the frame, pixels: of 2,400 planted copies three have noise of their
+/// own and are left with more.
+const WANDERING: f32 = 0.3;
 /// Share of each frame that the other shows, from which the two may be shots of one burst. A crop is told by showing less.
 const SAME_FRAME: f32 = 0.8;
 
@@ -90,7 +92,9 @@ impl Texture {
         let is_sparse = self.flat > 0.5 && self.hard > 0.25 * inked;
         // a page of small letters leaves less ground between them, and little between the edges
         let is_dense = self.flat > 0.25 && self.hard > 0.5 * inked;
-        is_sparse || is_dense
+        // a screen made small, with little on it
+        let is_bare = self.flat > 0.65 && self.hard > 0.2 * inked;
+        is_sparse || is_dense || is_bare
     }
 
     /// Nothing to align by.
@@ -267,7 +271,7 @@ pub struct Alignment {
     /// independent noise and correlate less than a copy.
     pub fine_correlation: f32,
     /// Root mean square of the tiles' displacement that the warp leaves unexplained, in pixels of the coarser of the
-    /// two images where they overlap.
+    /// two images where they overlap; a quarter of a pixel of the planes compared where no tile has corners to tell it by.
     pub displacement: f32,
     /// 95th percentile of the same: a burst moves locally.
     pub displacement_high: f32,
@@ -295,18 +299,28 @@ pub struct Alignment {
 }
 
 impl Alignment {
-    /// Whether something moved between the two: not one tile by chance, and no small part of what differs. Where what agrees
-    /// has the marks of a second exposure, one tile is enough if a good part of the rest shows something else, and none is
-    /// needed if what agrees does not obey one warp.
+    /// Whether something moved between the two: not one tile by chance, and no small part of what differs; or whether what
+    /// agrees has the marks of a second exposure, and the scene went on.
     #[must_use]
     pub fn is_another_moment(&self) -> bool {
         let moved = self.moved >= 3 && self.moved * 6 >= self.looked_for;
+        moved || self.is_shaken() || self.is_second_exposure()
+    }
+
+    /// One frame with noise of its own in which half of what could be found elsewhere was, or that wanders from one warp and
+    /// shows something else in a good part that nobody laid over. Where the noise is loud, less of it is enough.
+    fn is_second_exposure(&self) -> bool {
         let tiles = (self.agreeing + self.disagreeing) as f32;
-        let other = self.contradicting as f32 >= CONTRADICTION * tiles || self.moved * 3 >= self.looked_for;
-        let is_second = self.is_second_exposure();
-        moved
-            || self.is_shaken()
-            || (is_second && (self.displacement > WANDERING || (self.moved >= 1 && other)))
+        let other = self.contradicting as f32 >= CONTRADICTION * tiles;
+        let loud = self.fine_correlation < LOUD_NOISE;
+        let wanders = self.displacement > WANDERING;
+        let half_moved = self.moved >= 1 && self.moved * 2 >= self.looked_for;
+        let some_moved = self.moved >= 1 && (other || self.moved * 3 >= self.looked_for);
+        self.overlap_a.min(self.overlap_b) >= SAME_FRAME
+            && self.fine_correlation < OWN_NOISE
+            && (half_moved
+                || (wanders && (loud || (other && !self.laid_over)))
+                || (loud && self.displacement > LOOSE && some_moved))
     }
 
     /// The frame moved a little, upright and at one scale, so that each image shows something that the other lacks, and a good
@@ -322,14 +336,6 @@ impl Alignment {
             && at_one_scale
             && !self.laid_over
             && self.agreement() < 1.0 - OTHER_THINGS
-    }
-
-    /// One frame, noise of its own, and no warp to a tenth of a pixel: a second exposure, or a copy that was resampled more
-    /// than once.
-    fn is_second_exposure(&self) -> bool {
-        self.overlap_a.min(self.overlap_b) >= SAME_FRAME
-            && self.fine_correlation < OWN_NOISE
-            && self.displacement > LOOSE
     }
 
     /// Share of the tiles with something to say that agree, 0 to 1.
