@@ -196,7 +196,8 @@ impl Command {
     /// What is logged when nobody said: a service tells what it does, a command only what goes wrong.
     fn default_filter(&self) -> &'static str {
         match self {
-            Self::Serve(_) => "info",
+            // the graph library announces each of its parameters
+            Self::Serve(_) => "info,hnsw_rs=warn",
             _ => "warn",
         }
     }
