@@ -46,6 +46,8 @@ export interface Image {
   collection: string;
   tags: string[];
   exif: Exif | null;
+  /** How little it resembles a bank of other pictures, 0 to 1; null where the network came without a bank. */
+  distinctiveness: number | null;
 }
 
 export interface Transform {

@@ -69,6 +69,22 @@ export function similarity(cosine: number): string {
   return Number.isFinite(cosine) ? cosine.toFixed(3) : 'unknown';
 }
 
+/** Below it many pictures resemble an image, from `RARE` on hardly any (models/MODEL_CARD.md, "Distinctiveness"). */
+const COMMON = 0.7;
+const RARE = 0.76;
+
+/** How ordinary a picture looks and what a likeness to it is worth; null where that is not known. */
+export function looks(distinctiveness: number | null | undefined): { name: string; meaning: string } | null {
+  if (typeof distinctiveness !== 'number' || !Number.isFinite(distinctiveness)) return null;
+  const [name, meaning] =
+    distinctiveness < COMMON
+      ? ['Ordinary', 'Many pictures resemble it, so looking alike proves little: the details have to agree.']
+      : distinctiveness < RARE
+        ? ['Neither ordinary nor unusual', 'Some pictures resemble it without being copies.']
+        : ['Unusual', 'Hardly any other picture resembles it, so one that does is worth a look.'];
+  return { name, meaning };
+}
+
 export function bytes(size: number): string {
   if (size < 1000) return `${size} bytes`;
   const units = ['kB', 'MB', 'GB', 'TB'];

@@ -238,9 +238,22 @@ test('the gallery', { timeout: 1_200_000 }, async (t) => {
     const id = new URL(page.url()).pathname.split('/').at(-1);
     const about = await page.locator('aside').innerText();
     for (const part of ['480 × 360', 'png', id ?? '']) assert.ok(about.includes(part), `${part} in ${about}`);
+    const { distinctiveness } = (await get(`${API}/images/${id}`)).body;
+    const look = distinctiveness < 0.7 ? 'Ordinary' : distinctiveness < 0.76 ? 'Neither ordinary nor unusual' : 'Unusual';
+    assert.ok(about.includes(`${look} (${distinctiveness.toFixed(2)})`), `${distinctiveness} in ${about}`);
     await page.getByText('Nothing else in this collection is a copy').waitFor();
     await isAccessible(page, 'the image page');
     await fitsPhone(page, 'the image page');
+
+    // A network without a bank says nothing of it, and then the page does not either.
+    const body = JSON.stringify({ ...(await get(`${API}/images/${id}`)).body, distinctiveness: null });
+    await page.route(`**${API}/images/${id}`, (route) => route.fulfill({ contentType: 'application/json', body }));
+    await page.reload();
+    await page.getByText('480 × 360').waitFor();
+    assert.equal(await page.getByText('Looks', { exact: true }).count(), 0);
+    await page.unroute(`**${API}/images/${id}`);
+    await page.reload();
+    await page.getByText('Looks', { exact: true }).waitFor();
 
     await page.getByRole('button', { name: 'Delete' }).click();
     const question = page.getByRole('dialog', { name: 'Delete this image?' });
@@ -322,6 +335,7 @@ async function scrollsThroughMany(page, address) {
     collection: 'many',
     tags: [],
     exif: null,
+    distinctiveness: null,
   });
   await page.route('**/v1/collections', (route) =>
     route.fulfill({ json: { collections: [{ name: 'many', images: many, keep_originals: true }] } }),

@@ -4,7 +4,7 @@ import { problemText, type Match, type Transform } from '../../src/lib/api';
 import { backOff, mayBeImage, nextBatch } from '../../src/lib/batches';
 import { format, parse, type Route } from '../../src/lib/route';
 import { invert, outlines, overlayTransform } from '../../src/lib/warp';
-import { brief, bytes, explain, facts, percent, transformWords } from '../../src/lib/words';
+import { brief, bytes, explain, facts, looks, percent, transformWords } from '../../src/lib/words';
 
 describe('addresses', () => {
   it('round-trip', () => {
@@ -118,6 +118,14 @@ describe('words', () => {
     expect([0, 999, 1000, 12_345, 999_600, 3_400_000_000].map(bytes)).toEqual([
       '0 bytes', '999 bytes', '1.0 kB', '12 kB', '1.0 MB', '3.4 GB',
     ]);
+  });
+
+  it('say how ordinary a picture looks, and nothing where no bank says it', () => {
+    expect([0, 0.69, 0.7, 0.75, 0.76, 1].map((value) => looks(value)?.name)).toEqual([
+      'Ordinary', 'Ordinary', 'Neither ordinary nor unusual', 'Neither ordinary nor unusual', 'Unusual', 'Unusual',
+    ]);
+    expect(looks(0.5)?.meaning).toContain('proves little');
+    expect([null, undefined, NaN].map(looks)).toEqual([null, null, null]);
   });
 
   const match: Match = {
