@@ -6,6 +6,7 @@ The largest output of every convolution over 512 pictures of the training pool (
 40 % edited, as the background bank has them). Nothing of it comes from evaluation data.
 """
 
+import argparse
 import hashlib
 import json
 from pathlib import Path
@@ -17,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import background
+import folders
 from network import normalise_pixels
 from pool import load as load_pool
 
@@ -48,10 +50,14 @@ def largest(tensors, blocks, images):
 
 def main():
     here = Path(__file__).resolve().parent
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--data", default=folders.TRAIN)
+    p.add_argument("--cache", default="runs/pool")
+    args = p.parse_args()
     weights = here / "doppel-t.safetensors"
     with safe_open(weights, "pt") as f:
         blocks = json.loads(f.metadata()["blocks"])
-    pictures = background.pictures(load_pool("../shared/data/train", "runs/pool"), SIZE)
+    pictures = background.pictures(load_pool(args.data, args.cache), SIZE)
     chosen = pictures[np.random.default_rng(1).choice(len(pictures), COUNT, replace=False)]
     top = largest(load_file(weights), blocks, chosen)
     out = {"model_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),

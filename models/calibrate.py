@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 import background
+import folders
 from evaluate import Evaluation
 
 LOW, HIGH, LEAK = -0.1, 0.1, 0.1
@@ -104,7 +105,7 @@ _sources = {}
 def main():
     here = Path(__file__).resolve().parent
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--dev", type=Path, default=Path("../shared/data/dev"))
+    p.add_argument("--dev", type=Path, default=folders.DEV)
     p.add_argument("--set-cache", type=Path, default=Path("runs/evalset"))
     p.add_argument("--evaluation", type=Path, default=Path("runs/evaluation.json"))
     p.add_argument("--weights", type=Path, default=here / "doppel-t.safetensors")

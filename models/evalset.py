@@ -1,4 +1,4 @@
-"""The frozen evaluation set, made from ../shared/data/dev with a seed and cached.
+"""The frozen evaluation set, made from the development images with a seed and cached.
 
 References: 400 originals, 110 left halves, 1000 distractors, 150 synthetic forms.
 Queries with a match: every family x 3 strengths, chains of 1-3 edits, mild edits.
@@ -166,6 +166,8 @@ def load(dev, cache, processes=2):
         if not any(attacks.FONTS.glob("*.ttf")):
             raise SystemExit(f"the frozen set has text in the Liberation fonts: put them in {attacks.FONTS} "
                              "(Debian: fonts-liberation); with other letters it would be another set")
+        if not (dev / "originals.tar").exists():
+            raise SystemExit(f"no originals.tar in {dev}: name its folder with --dev")
         cache.mkdir(parents=True, exist_ok=True)
         references, queries, foreign = plan(dev)
         arrays = {}

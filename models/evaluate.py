@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 import background
 import evalset
 import export
+import folders
 import hashes
 from families import HELD_OUT, TRAINED
 from metrics import figures, interval, muap_interval
@@ -172,8 +173,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--weights", type=Path, default=here / "doppel-t.safetensors")
     p.add_argument("--checkpoint", type=Path)
-    p.add_argument("--dev", type=Path, default=Path("../shared/data/dev"))
-    p.add_argument("--data", default="../shared/data/train")
+    p.add_argument("--dev", type=Path, default=folders.DEV)
+    p.add_argument("--data", default=folders.TRAIN)
     p.add_argument("--cache", default="runs/pool")
     p.add_argument("--set-cache", type=Path, default=Path("runs/evalset"))
     p.add_argument("--size", type=int, default=160, choices=evalset.SIZES)
@@ -200,6 +201,7 @@ def main():
     summary = {"size": args.size, "references": len(ev.arrays["reference_160"]), "queries_with_match": int(((ev.truth >= 0) & ev.main).sum()),
                "queries_without": counts, "beta": out["beta"], "top_k": out["top_k"], "size_of_bank": background.COUNT,
                "normalisation_on_half_a": out["normalisation_on_half_a"], "results": results}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(summary, indent=1))
     np.savez(args.out.with_suffix(".vectors.npz"), **vectors)
     lines = [f"{summary['references']} references, {summary['queries_with_match']} queries with a match, "

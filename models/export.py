@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+import folders
 import pool
 import whiten
 from network import (ARCHS, DIM, GEM_P, MEAN, STD, Network, folded, forward_folded,
@@ -105,7 +106,7 @@ def main():
     p.add_argument("--arch", default="doppel-t", choices=ARCHS)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--whiten", type=float, help="alpha of whiten.py; without it the layer stays as trained")
-    p.add_argument("--data", default="../shared/data/train", help="pool for whitening")
+    p.add_argument("--data", default=folders.TRAIN, help="pool for whitening")
     p.add_argument("--cache", default="runs/pool")
     p.add_argument("--out", type=Path, default=HERE)
     args = p.parse_args()

@@ -58,10 +58,12 @@ def _init():
 
 def build(train_dir, cache, procedural_count=4000, template_count=1300, processes=2):
     """Decode the training tars, draw the rest, write the cache."""
-    cache = Path(cache)
+    cache, tars = Path(cache), sorted(Path(train_dir).glob("train-*.tar"))
+    if not tars:
+        raise SystemExit(f"no train-*.tar in {train_dir}: name their folder with --data")
     cache.mkdir(parents=True, exist_ok=True)
     blobs = []
-    for tar in sorted(Path(train_dir).glob("train-*.tar")):
+    for tar in tars:
         with tarfile.open(tar) as f:
             members = sorted((m for m in f.getmembers() if m.isfile()), key=lambda m: m.name)
             blobs += [f.extractfile(m).read() for m in members]

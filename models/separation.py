@@ -16,6 +16,7 @@ import torch
 import background
 import evalset
 import evaluate
+import folders
 from pool import REAL, load
 
 SHOWN, SIDE = 60, 110
@@ -24,8 +25,8 @@ SHOWN, SIDE = 60, 110
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--weights", type=Path, default=Path(__file__).resolve().parent / "doppel-t.safetensors")
-    p.add_argument("--dev", type=Path, default=Path("../shared/data/dev"))
-    p.add_argument("--data", default="../shared/data/train")
+    p.add_argument("--dev", type=Path, default=folders.DEV)
+    p.add_argument("--data", default=folders.TRAIN)
     p.add_argument("--cache", default="runs/pool")
     p.add_argument("--out", type=Path, default=Path("runs/nearest.png"))
     args = p.parse_args()

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import folders
 import optimizer
 import parallel
 from batches import Loader, Sampler
@@ -119,7 +120,7 @@ def left(until):
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--data", default="../shared/data/train", help="folder of train-*.tar")
+    p.add_argument("--data", default=folders.TRAIN, help="folder of train-*.tar")
     p.add_argument("--cache", default="runs/pool")
     p.add_argument("--run", type=Path, default=Path("runs/t"))
     p.add_argument("--arch", default="doppel-t", choices=ARCHS)

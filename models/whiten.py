@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 import background
+import folders
 from network import normalise_pixels
 
 
@@ -52,8 +53,8 @@ def main():
     from pool import load
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--checkpoint", type=Path, default=Path("runs/t/last.pt"))
-    p.add_argument("--dev", type=Path, default=Path("../shared/data/dev"))
-    p.add_argument("--data", default="../shared/data/train")
+    p.add_argument("--dev", type=Path, default=folders.DEV)
+    p.add_argument("--data", default=folders.TRAIN)
     p.add_argument("--cache", default="runs/pool")
     p.add_argument("--set-cache", type=Path, default=Path("runs/evalset"))
     p.add_argument("--size", type=int, default=160)
