@@ -99,51 +99,59 @@ class Sampler:
             array[pairs + k] = views.hard(img, self.rng, self.art, size, self.mix)
 
 
-def _work(cache, folder, seed, slots, free, ready, plan):
+def _work(cache, folder, seed, slots, free, ready):
     cv2.setNumThreads(1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the trainer handles it by saving
     sampler = Sampler(ImagePool(cache), folder, seed)
-    drawn = 0
+    known = None
     while True:
-        slot = free.get()
-        if slot is None:
+        order = free.get()
+        if order is None:
             return
-        if drawn % 20 == 0:
+        slot, size, pairs, progress, state = order
+        if state != known:
+            known = state
             sampler.refresh()
-        size, pairs, progress = int(plan[0]), int(plan[1]), plan[2]
         n = 2 * pairs * size * size * 3
         array = np.frombuffer(slots[slot], np.uint8, n).reshape(2 * pairs, size, size, 3)
         sampler.fill(array, size, progress)
         ready.put((slot, size, pairs))
-        drawn += 1
 
 
 class Loader:
-    """`next(size, pairs, progress)` gives a batch; the array is valid until the next call."""
+    """`next(size, pairs, progress, state)` gives a batch; the array is valid until the next call.
+
+    `state` is any number: when it changes, the worker reads the neighbours and the mix again. What a batch
+    is drawn with is ordered along with it, so that one worker gives the same batches however fast it is.
+    """
 
     def __init__(self, cache, folder, seed, workers=1):
         ctx = mp.get_context("fork")
         self.slots = [mp.RawArray("B", MAX_BYTES) for _ in range(SLOTS)]
         self.free, self.ready = ctx.Queue(), ctx.Queue()
-        self.plan = mp.RawArray("d", 3)
         self.held = None
         self.started = False
         self.processes = [
             ctx.Process(target=_work, daemon=True, args=(
-                cache, folder, [31, *seed, k], self.slots, self.free, self.ready, self.plan))
+                cache, folder, [31, *seed, k], self.slots, self.free, self.ready))
             for k in range(workers)]
 
-    def next(self, size, pairs, progress):
-        self.plan[0], self.plan[1], self.plan[2] = size, pairs, progress
+    def close(self):
+        for p in self.processes:
+            if p.is_alive():
+                p.terminate()
+
+    def next(self, size, pairs, progress, state=0):
+        order = size, pairs, progress, state
         if not self.started:
             self.started = True
             for p in self.processes:
                 p.start()
             for k in range(SLOTS):
-                self.free.put(k)
+                self.free.put((k, *order))
         while True:
             if self.held is not None:
-                self.free.put(self.held)
+                self.free.put((self.held, *order))
                 self.held = None
             try:
                 slot, got, n = self.ready.get(timeout=20)

@@ -1,4 +1,4 @@
-"""Quick checks, a few seconds: python -m pytest test_models.py (needs the requirements)."""
+"""Quick checks, half a minute: python -m pytest test_models.py (needs the requirements)."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,15 @@ import attacks_held_out
 import augment
 import export
 import hashes
+import parallel
+import train
 import views
 import widen
 from families import CHAINABLE, FAMILIES, HELD_OUT, TRAINED
 from loss import contrastive
 from metrics import figures
-from network import folded, forward_folded, frozen_front, normalise_pixels
+from network import DIM, Network, folded, forward_folded, frozen_front, normalise_pixels
+from pool import PROCEDURAL, REAL, SYNTHETIC
 from unfold import unfold
 
 
@@ -134,3 +137,49 @@ def test_figures_of_a_perfect_ranking():
     scores[30:] = 0
     f = figures(scores, truth)
     assert f["muap"] == pytest.approx(1.0) and f["recall_at_1"] == 1.0 and f["recall_at_p90"] == 1.0
+
+
+def tiny_pool(folder):
+    """A pool of 60 small pictures of all kinds."""
+    folder.mkdir()
+    rows, data = [], b""
+    for i in range(60):
+        kind = (REAL, PROCEDURAL, SYNTHETIC)[i // 24] if i < 48 else SYNTHETIC
+        rows.append((len(data), 48, 48, kind, i // 3 if kind == SYNTHETIC else -1))
+        data += picture(i, 48).tobytes()
+    np.save(folder / "index.npy", np.array(rows, np.int64))
+    (folder / "pool.bin").write_bytes(data)
+    return folder
+
+
+def tiny_run(pool, folder, *options):
+    """Checkpoint and log of 800 views, with look-alikes mined in the middle."""
+    folder.mkdir()
+    args = train.arguments(["--cache", str(pool), "--run", str(folder), "--processes", "1", "--views", "800",
+                            "--mine-share", "0.5", *options])
+    weights = sum(p.numel() for p in Network(args.arch).parameters())
+    train.run(0, parallel.Exchange(1, 16, DIM, weights, torch.multiprocessing.get_context("spawn")), args)
+    state = torch.load(folder / "last.pt", weights_only=True)
+    return state, [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_by_views_repeats(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "COLD", train.COLD._replace(phases=((0.5, 32, 8), (1.01, 48, 8))))
+    pool = tiny_pool(tmp_path / "pool")
+    one, log = tiny_run(pool, tmp_path / "one")
+    two, again = tiny_run(pool, tmp_path / "two")
+    other, _ = tiny_run(pool, tmp_path / "other", "--entropy", "0")
+    assert one["views"] == two["views"] == 800 and one["step"] == 50
+    assert (tmp_path / "one" / "neighbours.npy").exists()
+    assert [(r["nce"], r["lr"], r["size"]) for r in log] == [(r["nce"], r["lr"], r["size"]) for r in again] and log[-1]["size"] == 48
+    same = lambda a, b: all(torch.equal(v, b["ema"][k]) for k, v in a["ema"].items())
+    assert same(one, two) and not same(one, other)
+
+
+def test_the_schedule_follows_the_arguments():
+    given = lambda *options: train.schedule_of(train.arguments([*options]))
+    assert given() == train.COLD and given("--init", "x.safetensors") == train.WARM
+    assert given("--size", "96").phases == ((1.01, 96, 128),) and given("--size", "160").phases == ((1.01, 160, 96),)
+    assert given("--size", "96")[1:] == train.COLD[1:]
+    with pytest.raises(SystemExit):
+        train.arguments(["--views", "100", "--until", "12:00"])

@@ -1,10 +1,14 @@
-"""Train the descriptor by a wall-clock budget; resumes from its own checkpoint.
+"""Train the descriptor by a wall-clock budget or a number of views; resumes from its own checkpoint.
 
     python train.py --budget-min 90 --run runs/t
     python train.py --init doppel-t.safetensors --budget-min 80 --run runs/t2
+    python train.py --views 80000 --processes 1 --run runs/base
 
 Everything (learning rate, entropy weight, resolution, mix) follows the elapsed share of
-the budget, so a busy machine only lowers the number of views. The folder of the run
+the budget, so a busy machine only lowers the number of views. With --views it follows the
+share of the views instead, so that runs can be compared on any machine; look-alikes are
+mined at fixed shares, and one process that is not interrupted repeats a run bit by bit
+with the same seed and libraries. The folder of the run
 holds last.pt, log.jsonl and neighbours.npy (look-alikes of each pool image, found by the
 averaged network itself and mined as hard negatives); an optional mix.json there
 overrides views.MIX while training runs. With --init training goes on from exported weights
@@ -36,7 +40,6 @@ from pool import REAL, ImagePool, load
 from unfold import unfold
 from views import finish
 
-ENTROPY = 4.0
 
 
 class Schedule(NamedTuple):
@@ -49,6 +52,15 @@ class Schedule(NamedTuple):
 
 COLD = Schedule(((0.60, 96, 128), (0.92, 128, 128), (1.01, 160, 96)), 2e-3, 0.03, 0.2, 0.0)
 WARM = Schedule(((0.50, 128, 128), (1.01, 160, 96)), 1e-3, 0.02, 0.0, 0.2)
+
+
+def schedule_of(args):
+    """The schedule that the arguments ask for."""
+    schedule = WARM if args.init else COLD
+    if args.size:
+        pairs = next((pairs for _, size, pairs in schedule.phases if size >= args.size), schedule.phases[-1][2])
+        schedule = schedule._replace(phases=((1.01, args.size, pairs),))
+    return schedule
 
 
 def phase(schedule, progress):
@@ -118,7 +130,7 @@ def left(until):
     return (end - now).total_seconds() % 86400
 
 
-def arguments():
+def arguments(given=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--data", default=folders.TRAIN, help="folder of train-*.tar")
     p.add_argument("--cache", default="runs/pool")
@@ -126,17 +138,24 @@ def arguments():
     p.add_argument("--arch", default="doppel-t", choices=ARCHS)
     p.add_argument("--budget-min", type=float, default=90)
     p.add_argument("--until", help="HH:MM at which to be done, instead of the budget: time lost to a pause shortens the rest")
+    p.add_argument("--views", type=int, help="end after so many views and schedule by them, instead of by the clock")
     p.add_argument("--max-steps", type=int, default=0, help="stop early, for trials")
     p.add_argument("--init", type=Path, help="exported weights to go on from")
     p.add_argument("--lr", type=float, help="peak rate; default by schedule")
     p.add_argument("--wd", type=float, default=0.05)
+    p.add_argument("--entropy", type=float, default=4.0, help="weight of the entropy term")
+    p.add_argument("--size", type=int, choices=(96, 128, 160), help="this input size throughout; default by schedule")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--processes", type=int, default=2, help="one thread and one loader each")
     p.add_argument("--mine-min", type=float, default=10, help="minutes between minings")
+    p.add_argument("--mine-share", type=float, default=0.1, help="with --views: share of them between minings; 1: none")
     p.add_argument("--save-min", type=float, default=5)
     p.add_argument("--freeze", action="store_true", help="keep stem and stage1 as they are: a third more views")
     p.add_argument("--compile", action="store_true", help="compile the network, once a phase")
-    return p.parse_args()
+    args = p.parse_args(given)
+    if args.views and args.until:
+        p.error("--views and --until exclude one another")
+    return args
 
 
 def run(rank, exchange, args):
@@ -151,7 +170,7 @@ def run(rank, exchange, args):
     if args.init and not last.exists():
         net.load_state_dict(warm_start(args).state_dict())
     ema.load_state_dict(net.state_dict())
-    schedule = WARM if args.init else COLD
+    schedule = schedule_of(args)
     opt = optimizer.build(net, args.lr or schedule.lr, args.wd)
     elapsed, step, seen = 0.0, 0, 0
     if last.exists():
@@ -184,13 +203,17 @@ def run(rank, exchange, args):
         save(last, arch=args.arch, seed=args.seed, net=net.state_dict(), ema=ema.state_dict(),
              optimizer=opt.state_dict(), elapsed=elapsed, step=step, views=seen, budget=budget)
 
-    progress = elapsed / budget
+    progress = seen / args.views if args.views else elapsed / budget
+    before = progress
     clock = saved = marked = time.monotonic()
     sums, waited, counted, since = {}, 0.0, 0, seen
     while True:
         size, pairs = phase(schedule, progress)
         begin = time.monotonic()
-        batch = loader.next(size, pairs // exchange.world, max(progress, schedule.maturity))
+        # a table mined after the last step is complete for every rank only after this one's meeting
+        state = int(before / args.mine_share) if args.views else step // 20
+        before = progress
+        batch = loader.next(size, pairs // exchange.world, max(progress, schedule.maturity), state)
         waited += time.monotonic() - begin
         net.train()
         if front:  # their statistics stay too
@@ -199,7 +222,7 @@ def run(rank, exchange, args):
         with torch.autocast("cpu", torch.bfloat16):
             z = F.normalize(fast(front(batch) if front else normalise_pixels(batch)), dim=1)
         every, leaf = exchange.gather(rank, z)
-        loss, figures = contrastive(every, 0.05, ENTROPY * (min(1.0, progress / schedule.ramp) if schedule.ramp else 1.0))
+        loss, figures = contrastive(every, 0.05, args.entropy * (min(1.0, progress / schedule.ramp) if schedule.ramp else 1.0))
         (grad,) = torch.autograd.grad(loss, leaf)
         opt.zero_grad(set_to_none=True)
         z.backward(grad)
@@ -209,8 +232,9 @@ def run(rank, exchange, args):
             clock = now
             if end:
                 budget = elapsed + max(1.0, end - now)
-            exchange.control[0] = elapsed / budget
-            exchange.control[1] = bool(stop or elapsed >= budget or (end and now >= end) or step + 1 == args.max_steps)
+            reached = (seen + len(every)) / args.views if args.views else elapsed / budget
+            exchange.control[0] = reached
+            exchange.control[1] = bool(stop or reached >= 1 or (end and now >= end) or step + 1 == args.max_steps)
         exchange.sum_gradients(rank, params)
         norm = torch.nn.utils.clip_grad_norm_(params, 5.0)
         if not torch.isfinite(norm):
@@ -223,7 +247,7 @@ def run(rank, exchange, args):
         seen += len(every)
         if not first:
             if stopping:
-                return
+                return loader.close()
             continue
         average(ema, net, min(0.998, (1 + step) / (20 + step)))
         counted += 1
@@ -242,8 +266,9 @@ def run(rank, exchange, args):
             saved = time.monotonic()
         if stopping:
             print(f"stopped: {step} steps, {seen} views, {elapsed / 60:.1f} min", flush=True)
-            return
-        if elapsed - mined > args.mine_min * 60:
+            return loader.close()
+        due = int(progress / args.mine_share) > int(before / args.mine_share) if args.views else elapsed - mined > args.mine_min * 60
+        if due:
             t = time.monotonic()
             cos = mine(ema, ImagePool(args.cache), args.run / "neighbours.npy")
             mined = elapsed
