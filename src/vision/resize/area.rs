@@ -4,7 +4,7 @@
 
 use image::RgbImage;
 
-use crate::vision::wide::{Kernel, wide};
+use crate::vision::wide::{Kernel, whole, wide};
 
 /// Channels of a pixel, and of the register that sums it up.
 const CHANNELS: usize = 3;
@@ -95,10 +95,10 @@ struct Target {
     rows: Vec<Span>,
     /// Rows that are complete.
     done: usize,
-    /// The lines of the row added up so far, weighted, and one float more: pixels are read by four.
+    /// The lines of a row added up, weighted, and one float more: pixels are read by four.
     sums: Vec<f32>,
-    /// The row that is complete, and one byte more: pixels are written by four.
-    row: Vec<u8>,
+    /// The row that is complete, and one float more: pixels are written by four.
+    means: Vec<f32>,
     out: RgbImage,
 }
 
@@ -109,27 +109,30 @@ impl Target {
             rows: spans(input.1, height),
             done: 0,
             sums: vec![0.0; input.0 as usize * CHANNELS + LANES - CHANNELS],
-            row: vec![0; width as usize * CHANNELS + LANES - CHANNELS],
+            means: vec![0.0; width as usize * CHANNELS + LANES - CHANNELS],
             out: RgbImage::new(width, height),
         }
     }
 
-    /// Takes line `y` of the image; lines come in order.
+    /// Finishes the rows that need no line of the image after line `y`. A row's lines are added up when the last of them has
+    /// come: the others are still near.
     #[inline(always)]
-    fn take(&mut self, y: usize, line: &[u8]) {
-        // a line may end one row and begin the next
+    fn take(&mut self, y: usize, lines: &[u8]) {
+        let stride = lines.len() / (y + 1);
         while let Some(row) = self.rows.get(self.done) {
-            let Some(&weight) = y.checked_sub(row.start).and_then(|i| row.weights.get(i)) else {
-                return;
-            };
-            let sums = self.sums.iter_mut().zip(line);
-            if y == row.start {
-                sums.for_each(|(sum, &value)| *sum = weight * f32::from(value));
-            } else {
-                sums.for_each(|(sum, &value)| *sum += weight * f32::from(value));
-            }
             if y + 1 < row.start + row.weights.len() {
                 return;
+            }
+            let lines = &lines[row.start * stride..];
+            let sums = &mut self.sums[..stride];
+            // loops of known length, unrolled
+            match row.weights.len() {
+                1 => add_up::<1>(lines, &row.weights, sums),
+                2 => add_up::<2>(lines, &row.weights, sums),
+                3 => add_up::<3>(lines, &row.weights, sums),
+                4 => add_up::<4>(lines, &row.weights, sums),
+                5 => add_up::<5>(lines, &row.weights, sums),
+                _ => add_up::<6>(lines, &row.weights, sums),
             }
             self.finish_row();
         }
@@ -137,35 +140,81 @@ impl Target {
 
     #[inline(always)]
     fn finish_row(&mut self) {
-        let Columns {
-            starts,
-            weights,
-            count,
-        } = &self.columns;
-        for (i, (&start, weights)) in starts.iter().zip(weights.chunks_exact(*count)).enumerate() {
-            let inputs = &self.sums[start * CHANNELS..][..count * CHANNELS + LANES - CHANNELS];
-            // the fourth lane is the next pixel's first channel: it costs nothing and is written over
-            let mut mean = [0.5_f32; LANES];
-            for (k, &weight) in weights.iter().enumerate() {
-                let input: &[f32; LANES] = inputs[k * CHANNELS..]
-                    .first_chunk()
-                    .expect("four floats are left");
-                for lane in 0..LANES {
-                    mean[lane] += weight * input[lane];
-                }
-            }
+        let (columns, sums, means) = (&self.columns, &self.sums, &mut self.means);
+        // loops of known length, unrolled
+        match columns.count {
+            2 => average::<2>(columns, sums, means),
+            3 => average::<3>(columns, sums, means),
+            4 => average::<4>(columns, sums, means),
+            5 => average::<5>(columns, sums, means),
+            6 => average::<6>(columns, sums, means),
+            _ => average_of_any(columns, sums, means),
+        }
+        let means = &means[..means.len() + CHANNELS - LANES];
+        let row = &mut self.out.as_flat_samples_mut().samples[self.done * means.len()..][..means.len()];
+        for (value, mean) in row.iter_mut().zip(means) {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
-                reason = "a mean of bytes, and float-to-int casts saturate"
+                reason = "a mean of bytes"
             )]
-            let pixel = mean.map(|m| m as u8);
-            self.row[i * CHANNELS..][..LANES].copy_from_slice(&pixel);
+            let byte = whole(*mean) as u8;
+            *value = byte;
         }
-        let row = &self.row[..self.row.len() + CHANNELS - LANES];
-        self.out.as_flat_samples_mut().samples[self.done * row.len()..][..row.len()].copy_from_slice(row);
         self.done += 1;
     }
+}
+
+/// The weighted sum of the lines that begin `lines`, as many as there are weights, the first `COUNT` of them in one pass.
+#[inline(always)]
+fn add_up<const COUNT: usize>(lines: &[u8], weights: &[f32], sums: &mut [f32]) {
+    let stride = sums.len();
+    let line = |k: usize| &lines[k * stride..][..stride];
+    let first: [&[u8]; COUNT] = std::array::from_fn(line);
+    let leading: [f32; COUNT] = std::array::from_fn(|k| weights[k]);
+    for (i, sum) in sums.iter_mut().enumerate() {
+        let mut total = leading[0] * f32::from(first[0][i]);
+        for k in 1..COUNT {
+            total += leading[k] * f32::from(first[k][i]);
+        }
+        *sum = total;
+    }
+    for (k, &weight) in weights.iter().enumerate().skip(COUNT) {
+        for (sum, &value) in sums.iter_mut().zip(line(k)) {
+            *sum += weight * f32::from(value);
+        }
+    }
+}
+
+/// The weighted means of a row whose outputs have `COUNT` weights each, and a half.
+#[inline(always)]
+fn average<const COUNT: usize>(columns: &Columns, sums: &[f32], means: &mut [f32]) {
+    let (weights, _) = columns.weights.as_chunks::<COUNT>();
+    for (i, (&start, weights)) in columns.starts.iter().zip(weights).enumerate() {
+        average_one(weights, &sums[start * CHANNELS..], &mut means[i * CHANNELS..]);
+    }
+}
+
+/// The same for any number of weights.
+#[inline(always)]
+fn average_of_any(columns: &Columns, sums: &[f32], means: &mut [f32]) {
+    let weights = columns.weights.chunks_exact(columns.count);
+    for (i, (&start, weights)) in columns.starts.iter().zip(weights).enumerate() {
+        average_one(weights, &sums[start * CHANNELS..], &mut means[i * CHANNELS..]);
+    }
+}
+
+/// The fourth lane is the next pixel's first channel: it costs nothing and is written over.
+#[inline(always)]
+fn average_one(weights: &[f32], inputs: &[f32], means: &mut [f32]) {
+    let inputs = &inputs[..weights.len() * CHANNELS + LANES - CHANNELS];
+    let mut mean = [0.5_f32; LANES];
+    for (k, &weight) in weights.iter().enumerate() {
+        for lane in 0..LANES {
+            mean[lane] += weight * inputs[k * CHANNELS + lane];
+        }
+    }
+    means[..LANES].copy_from_slice(&mean);
 }
 
 /// The pass over all lines.
@@ -180,9 +229,10 @@ impl<const N: usize> Kernel for Pass<'_, N> {
     #[inline(always)]
     fn call(self) {
         let stride = self.image.width() as usize * CHANNELS;
-        for (y, line) in self.image.as_raw().chunks_exact(stride).enumerate() {
+        for y in 0..self.image.height() as usize {
+            let lines = &self.image.as_raw()[..(y + 1) * stride];
             for target in &mut *self.targets {
-                target.take(y, line);
+                target.take(y, lines);
             }
         }
     }

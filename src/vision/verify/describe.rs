@@ -79,33 +79,43 @@ static TESTS: LazyLock<Vec<Test>> = LazyLock::new(|| {
     tests
 });
 
-/// How the bits of a descriptor change when the image is mirrored: where each comes from, and whether it turns.
+/// How the bits of a descriptor change when the image is mirrored.
 pub(super) struct Mirror {
-    source: Vec<(u8, bool)>,
+    /// Bits that turn.
+    turned: Bits,
+    /// Where the bits of each four go, for each value of the four.
+    moved: Vec<[Bits; 16]>,
 }
 
 static MIRROR: LazyLock<Mirror> = LazyLock::new(|| {
-    let source = TESTS
-        .iter()
-        .map(|test| {
-            // A mirrored patch, seen along its own orientation, has its rows in reverse.
-            let flip = |cell: usize| (test.side - 1 - cell / test.side) * test.side + cell % test.side;
-            let (a, b) = (flip(test.first), flip(test.second));
-            let swapped = a > b;
-            let wanted = Test {
-                first: a.min(b),
-                second: a.max(b),
-                ..*test
-            };
-            let index = TESTS
-                .iter()
-                .position(|t| *t == wanted)
-                .expect("the tests are all pairs of a grid, so the mirrored pair is one of them");
-            let index = u8::try_from(index).expect("there are fewer than 256 tests");
-            (index, swapped != (test.channel == Channel::Across))
-        })
-        .collect();
-    Mirror { source }
+    let mut mirror = Mirror {
+        turned: [0; 4],
+        moved: vec![[[0; 4]; 16]; 64],
+    };
+    let sources = TESTS.iter().map(|test| {
+        // A mirrored patch, seen along its own orientation, has its rows in reverse.
+        let flip = |cell: usize| (test.side - 1 - cell / test.side) * test.side + cell % test.side;
+        let (a, b) = (flip(test.first), flip(test.second));
+        let swapped = a > b;
+        let wanted = Test {
+            first: a.min(b),
+            second: a.max(b),
+            ..*test
+        };
+        let index = TESTS
+            .iter()
+            .position(|t| *t == wanted)
+            .expect("the tests are all pairs of a grid, so the mirrored pair is one of them");
+        (index, swapped != (test.channel == Channel::Across))
+    });
+    for (bit, (source, turns)) in sources.enumerate() {
+        let (word, set) = (bit / 64, 1 << (bit % 64));
+        mirror.turned[word] |= if turns { set } else { 0 };
+        for (four, bits) in mirror.moved[source / 4].iter_mut().enumerate() {
+            bits[word] |= if four >> (source % 4) & 1 == 1 { set } else { 0 };
+        }
+    }
+    mirror
 });
 
 impl Mirror {
@@ -116,10 +126,12 @@ impl Mirror {
 
     /// The descriptor that the corner would have in the mirrored image.
     pub(super) fn apply(&self, bits: &Bits) -> Bits {
-        let mut mirrored = [0; 4];
-        for (i, &(source, turned)) in self.source.iter().enumerate() {
-            let bit = bits[usize::from(source) / 64] >> (source % 64) & 1 ^ u64::from(turned);
-            mirrored[i / 64] |= bit << (i % 64);
+        let mut mirrored = self.turned;
+        for (place, moved) in self.moved.iter().enumerate() {
+            let four = bits[place / 16] >> (place % 16 * 4) & 15;
+            for (word, part) in mirrored.iter_mut().zip(moved[four as usize]) {
+                *word ^= part;
+            }
         }
         mirrored
     }
@@ -168,26 +180,36 @@ pub(super) fn orientation(plane: &Plane, x: usize, y: usize) -> f32 {
 #[inline(always)]
 pub(super) fn describe(plane: &Plane, x: usize, y: usize, angle: f32) -> Bits {
     let patch = cut(plane, x, y, angle);
-    let mut bits = [0; 4];
-    let mut index = 0;
-    for side in [2usize, 3, 4] {
-        let cells = cells(&patch, side);
-        let channels: &[Channel] = if side == 4 {
-            &[Channel::Brightness]
-        } else {
-            &[Channel::Brightness, Channel::Along, Channel::Across]
-        };
-        for channel in channels {
-            let values = &cells[*channel as usize];
-            for first in 0..side * side {
-                for second in first + 1..side * side {
-                    bits[index / 64] |= u64::from(values[first] > values[second]) << (index % 64);
-                    index += 1;
-                }
-            }
-        }
+    let (mut bits, mut index) = ([0; 4], 0);
+    for channel in cells::<2>(&patch) {
+        compare::<2>(&channel, &mut bits, &mut index);
     }
+    for channel in cells::<3>(&patch) {
+        compare::<3>(&channel, &mut bits, &mut index);
+    }
+    let [brightness, ..] = cells::<4>(&patch);
+    compare::<4>(&brightness, &mut bits, &mut index);
     bits
+}
+
+/// Adds a bit for every two cells of a grid: whether the first has more.
+#[inline(always)]
+fn compare<const SIDE: usize>(cells: &[i32; 16], bits: &mut Bits, index: &mut usize) {
+    for first in 0..SIDE * SIDE - 1 {
+        // All at once: a bit for each cell that has less.
+        let mut less = 0;
+        for (second, &value) in cells.iter().enumerate() {
+            less |= if cells[first] > value { 1u32 << second } else { 0 };
+        }
+        let count = SIDE * SIDE - 1 - first;
+        let less = u64::from(less >> (first + 1) & ((1 << count) - 1));
+        let (word, at) = (*index / 64, *index % 64);
+        bits[word] |= less << at;
+        if at + count > 64 {
+            bits[word + 1] |= less >> (64 - at);
+        }
+        *index += count;
+    }
 }
 
 /// Sums of 2×2 samples of a patch: cells and their halves are made of whole blocks.
@@ -205,22 +227,18 @@ fn cut(plane: &Plane, x: usize, y: usize, angle: f32) -> Blocks {
         ((x as i32) << 16) + (1 << 15) - half * (cos - sin) / 2,
         ((y as i32) << 16) + (1 << 15) - half * (sin + cos) / 2,
     ];
-    let reach = PATCH as i32 * 3 / 4;
-    let (cx, cy) = (x as i32, y as i32);
-    let is_inside = cx >= reach && cy >= reach && cx + reach <= right && cy + reach <= bottom;
     let mut blocks = [[0; BLOCKS]; BLOCKS];
     for v in 0..PATCH {
-        let [mut px, mut py] = start;
-        for block in &mut blocks[v / 2] {
-            for _ in 0..2 {
-                let (mut sx, mut sy) = (px >> 16, py >> 16);
-                if !is_inside {
-                    (sx, sy) = (sx.clamp(0, right), sy.clamp(0, bottom));
-                }
-                *block += i32::from(plane.data[sy as usize * plane.width + sx as usize]);
-                px += cos;
-                py += sin;
-            }
+        // Where the samples are is computed side by side; only the reading is one by one.
+        let mut places = [0u32; PATCH];
+        for (u, place) in (0..).zip(&mut places) {
+            let sx = ((start[0] + u * cos) >> 16).clamp(0, right);
+            let sy = ((start[1] + u * sin) >> 16).clamp(0, bottom);
+            *place = (sy * (right + 1) + sx) as u32;
+        }
+        for (block, places) in blocks[v / 2].iter_mut().zip(places.as_chunks::<2>().0) {
+            let [first, second] = places.map(|place| i32::from(plane.data[place as usize]));
+            *block += first + second;
         }
         start[0] -= sin;
         start[1] += cos;
@@ -231,15 +249,15 @@ fn cut(plane: &Plane, x: usize, y: usize, angle: f32) -> Blocks {
 /// Sums per cell: brightness, right half minus left half, bottom half minus top half. (The halves of the grid of 4×4
 /// are not asked for: its cells are three blocks wide.)
 #[inline(always)]
-fn cells(blocks: &Blocks, side: usize) -> [[i32; 16]; 3] {
-    let step = BLOCKS / side;
+fn cells<const SIDE: usize>(blocks: &Blocks) -> [[i32; 16]; 3] {
+    let step = BLOCKS / SIDE;
     let mut sums = [[0; 16]; 3];
     for (v, row) in blocks.iter().enumerate() {
         let lower = v % step >= step / 2;
         for (cell, part) in row.chunks_exact(step).enumerate() {
             let (left, right) = part.split_at(step / 2);
             let (left, right): (i32, i32) = (left.iter().sum(), right.iter().sum());
-            let index = v / step * side + cell;
+            let index = v / step * SIDE + cell;
             sums[Channel::Brightness as usize][index] += left + right;
             sums[Channel::Along as usize][index] += right - left;
             sums[Channel::Across as usize][index] += if lower { left + right } else { -left - right };

@@ -58,7 +58,7 @@ fn best(a: &Features, b: &Features) -> Option<Candidate> {
         }
     }
     for mirrored in [false, true] {
-        let pairs = pairing::pair(a.keypoints(), b.keypoints(), mirrored);
+        let pairs = pairing::pair(a, b, mirrored);
         if let Some(found) = pairing::hypothesis(&pairs, mirrored) {
             match &mut best {
                 // It would settle where the frames have.

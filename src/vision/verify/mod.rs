@@ -30,7 +30,7 @@ use image::RgbImage;
 
 use super::wide::{Kernel, wide};
 use crate::types::{Region, Transform};
-use describe::Keypoint;
+use describe::{Bits, Keypoint, Mirror};
 use plane::Plane;
 
 pub use judge::verify;
@@ -64,6 +64,8 @@ pub struct Features {
     height: u32,
     /// Found when they are first asked for: a pair that is the same frame needs none, and they cost more than all the rest.
     keypoints: OnceLock<Vec<Keypoint>>,
+    /// Their descriptors as seen in a mirror, likewise.
+    mirrored: OnceLock<Vec<Bits>>,
     /// Luma, each plane half the size of the one before; never empty.
     luma: Vec<Plane>,
     /// Blue and red difference at a quarter of the size.
@@ -126,6 +128,7 @@ impl Features {
             width: preview.width(),
             height: preview.height(),
             keypoints: OnceLock::new(),
+            mirrored: OnceLock::new(),
             luma: pyramid,
             chroma,
             views,
@@ -148,6 +151,17 @@ impl Features {
     /// The keypoints, bright corners first: corners of one kind are compared with each other only.
     fn keypoints(&self) -> &[Keypoint] {
         self.keypoints.get_or_init(|| wide(Describe(&self.luma[0])))
+    }
+
+    /// Their descriptors, as they are or as seen in a mirror.
+    fn descriptors(&self, mirrored: bool) -> Vec<Bits> {
+        let keypoints = self.keypoints().iter();
+        if !mirrored {
+            return keypoints.map(|keypoint| keypoint.bits).collect();
+        }
+        let table = Mirror::table();
+        let seen = || keypoints.map(|keypoint| table.apply(&keypoint.bits)).collect();
+        self.mirrored.get_or_init(seen).clone()
     }
 }
 

@@ -1,8 +1,9 @@
 //! Keypoints of two images are paired, and one similarity that many pairs obey is searched for.
 
+use super::Features;
 use super::affine::{Affine, solve};
-use super::describe::{Bits, Keypoint, Mirror, distance};
-use crate::vision::wide::{Kernel, wide};
+use super::describe::{Bits, Keypoint, distance};
+use crate::vision::wide::{Kernel, counting, wide};
 
 /// Pairs farther apart than this many of 246 bits are chance.
 const MAX_DISTANCE: u32 = 72;
@@ -47,20 +48,91 @@ struct Nearest {
     partner: usize,
 }
 
-/// For each of `query` the nearest of `target`; positions count from `offset`.
+/// For each of `query` the nearest of `target`, of equal ones the first; positions count from `offset`.
 fn nearest(query: &[Bits], target: &[Bits], offset: usize) -> Vec<Nearest> {
-    wide(Match {
+    let pairs = Match {
         query,
         target,
         offset,
-    })
+    };
+    counting(InLanes(pairs)).unwrap_or_else(|| wide(pairs))
 }
 
 /// The arguments of [`nearest`].
+#[derive(Clone, Copy)]
 struct Match<'a> {
     query: &'a [Bits],
     target: &'a [Bits],
     offset: usize,
+}
+
+/// The same for eight of `target` at a time.
+struct InLanes<'a>(Match<'a>);
+
+impl Kernel for InLanes<'_> {
+    type Output = Vec<Nearest>;
+
+    #[inline(always)]
+    fn call(self) -> Vec<Nearest> {
+        all_nearest_in_lanes(self.0)
+    }
+}
+
+/// Descriptors that are compared at a time.
+const LANES: usize = 8;
+type Lanes = [u64; LANES];
+
+/// A distance and a position are one number, the distance above: the least is the nearest, and of equal ones the first.
+#[inline(always)]
+fn all_nearest_in_lanes(
+    Match {
+        query,
+        target,
+        offset,
+    }: Match<'_>,
+) -> Vec<Nearest> {
+    let words: [Vec<u64>; 4] = std::array::from_fn(|word| target.iter().map(|bits| bits[word]).collect());
+    let [w, x, y, z] = &words;
+    let mut found = vec![u64::MAX; target.len().next_multiple_of(LANES)];
+    let mut all = Vec::with_capacity(query.len());
+    for &[a, b, c, d] in query {
+        let lanes = found.iter_mut().zip(w).zip(x).zip(y).zip(z);
+        for (place, ((((found, w), x), y), z)) in lanes.enumerate() {
+            let differ = |a: u64, b: &u64| u64::from((a ^ b).count_ones());
+            *found =
+                (differ(a, w) + differ(b, x) + differ(c, y) + differ(d, z)) << 32 | (offset + place) as u64;
+        }
+        // The nearest of every eighth, and the next.
+        let (mut best, mut second) = ([u64::MAX; LANES], [u64::MAX; LANES]);
+        for found in found.as_chunks().0 {
+            second = each(second, each(best, *found, u64::max), u64::min);
+            best = each(best, *found, u64::min);
+        }
+        let (mut nearest, mut next) = (u64::MAX, u64::MAX);
+        for found in best.into_iter().chain(second) {
+            next = next.min(nearest.max(found));
+            nearest = nearest.min(found);
+        }
+        all.push(Nearest {
+            best: (nearest >> 32) as u32,
+            second: (next >> 32) as u32,
+            partner: if nearest == u64::MAX {
+                usize::MAX
+            } else {
+                nearest as u32 as usize
+            },
+        });
+    }
+    all
+}
+
+#[inline(always)]
+fn each(a: Lanes, b: Lanes, choice: impl Fn(u64, u64) -> u64) -> Lanes {
+    let mut chosen = [0; LANES];
+    for lane in 0..LANES {
+        chosen[lane] = choice(a[lane], b[lane]);
+    }
+    chosen
 }
 
 impl Kernel for Match<'_> {
@@ -98,14 +170,9 @@ fn all_nearest(query: &[Bits], target: &[Bits], offset: usize) -> Vec<Nearest> {
 
 /// Pairs each keypoint of A with its nearest of B when no other of A is nearer to that, and when it is clearly nearer
 /// than the second. With `mirrored`, A is taken as seen in a mirror.
-pub(super) fn pair(a: &[Keypoint], b: &[Keypoint], mirrored: bool) -> Vec<Pair> {
-    let table = Mirror::table();
-    let query: Vec<Bits> = if mirrored {
-        a.iter().map(|k| table.apply(&k.bits)).collect()
-    } else {
-        a.iter().map(|k| k.bits).collect()
-    };
-    let target: Vec<Bits> = b.iter().map(|k| k.bits).collect();
+pub(super) fn pair(a: &Features, b: &Features, mirrored: bool) -> Vec<Pair> {
+    let (query, target) = (a.descriptors(mirrored), b.descriptors(false));
+    let (a, b) = (a.keypoints(), b.keypoints());
     // Bright corners come first, then the dark ones; each kind meets its own.
     let (split_a, split_b) = (kinds(a), kinds(b));
     let mut forward = nearest(&query[..split_a], &target[..split_b], 0);
@@ -273,4 +340,36 @@ fn wrapped(angle: f32) -> f32 {
         angle += turn;
     }
     angle
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_find_what_a_plain_search_finds() {
+        let mut state = 7u64;
+        let mut descriptors = |count: usize| -> Vec<Bits> {
+            let mut word = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+                // few bits: many distances are equal
+                (state ^ state >> 31) & 0x1111
+            };
+            (0..count).map(|_| std::array::from_fn(|_| word())).collect()
+        };
+        for count in (0..35).chain([250, 251]) {
+            let (query, target) = (descriptors(40), descriptors(count));
+            let pairs = Match {
+                query: &query,
+                target: &target,
+                offset: 3,
+            };
+            let told = |all: Vec<Nearest>| -> Vec<(u32, u32, usize)> {
+                all.into_iter().map(|n| (n.best, n.second, n.partner)).collect()
+            };
+            let expected = told(wide(pairs));
+            assert_eq!(told(all_nearest_in_lanes(pairs)), expected, "{count}");
+            assert_eq!(told(nearest(&query, &target, 3)), expected, "{count}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::ops::{Add, Mul, Sub};
 
 use super::affine::Affine;
 use super::plane::Plane;
-use crate::vision::wide::{Kernel, wide};
+use crate::vision::wide::{Kernel, whole, wide};
 
 /// What one tile of the target shows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -221,7 +221,7 @@ fn sampled(plane: &Plane, x: [f32; LANES], y: [f32; LANES]) -> [f32; LANES] {
         [(x, width), (y, height)].map(|(places, side)| places.map(|v| v.clamp(0.0, (side - 1) as f32)));
     // At the far border the last pixel is the second of a pair.
     let [column, row] =
-        [(x, width), (y, height)].map(|(places, side)| places.map(|v| (v as i32).min(side - 2)));
+        [(x, width), (y, height)].map(|(places, side)| places.map(|v| whole(v).clamp(0, side - 2)));
     let (mut top, mut bottom) = ([0u16; LANES], [0u16; LANES]);
     for lane in 0..LANES {
         let at = (row[lane] * width + column[lane]) as usize;
