@@ -4,6 +4,11 @@
 //! mean similarity to the nearest few pictures of the bank measures that: the image's **nearness**. One minus nearness is
 //! how *distinctive* it is. The normalised score of a pair is `cosine − beta × nearness`, of the image asked about.
 
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::types::{Embedding, Similarity};
@@ -21,6 +26,52 @@ pub struct Background {
     top_k: usize,
     beta: f32,
     retrieval: Option<RetrievalModel>,
+    /// A stored image is the candidate of many uploads, and looked at more than once for each.
+    recent: Arc<Mutex<Recent>>,
+}
+
+/// Nearnesses found lately: when the young ones are many they become the old ones, and what was only among these is
+/// forgotten.
+#[derive(Debug, Default)]
+struct Recent {
+    young: HashMap<Key, Nearness>,
+    old: HashMap<Key, Nearness>,
+}
+
+/// So many are young, about 1 kB each.
+const YOUNG: usize = 8192;
+
+/// An embedding among others; a few of its components tell most of them apart.
+#[derive(Debug, Clone, PartialEq)]
+struct Key(Embedding);
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for component in self.0.as_slice().iter().step_by(16) {
+            // 0 and −0 are equal
+            state.write_u32((component + 0.0).to_bits());
+        }
+    }
+}
+
+impl Recent {
+    fn get(&mut self, key: &Key) -> Option<Nearness> {
+        if let Some(nearness) = self.young.get(key) {
+            return Some(*nearness);
+        }
+        let (key, nearness) = self.old.remove_entry(key)?;
+        self.put(key, nearness);
+        Some(nearness)
+    }
+
+    fn put(&mut self, key: Key, nearness: Nearness) {
+        if self.young.len() >= YOUNG {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, nearness);
+    }
 }
 
 /// Probability that a pair is a copy, from what retrieval knows of it: logistic, fitted by `models/calibrate.py`.
@@ -99,6 +150,7 @@ impl Background {
             top_k: bank.top_k,
             beta: bank.beta,
             retrieval: RetrievalModel::of(bank),
+            recent: Arc::default(),
         }
     }
 
@@ -109,6 +161,16 @@ impl Background {
         if embedding.dim() != self.dim {
             return None;
         }
+        let key = Key(embedding.clone());
+        if let Some(known) = self.recent.lock().get(&key) {
+            return Some(known);
+        }
+        let nearness = self.measured(embedding);
+        self.recent.lock().put(key, nearness);
+        Some(nearness)
+    }
+
+    fn measured(&self, embedding: &Embedding) -> Nearness {
         let query = embedding.as_slice();
         let largest = query.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
         let step = largest / LIMIT;
@@ -126,7 +188,7 @@ impl Background {
             .collect();
         let (top, at, _) = similarities.select_nth_unstable_by(self.top_k - 1, |a, b| b.total_cmp(a));
         let sum = top.iter().sum::<f32>() + *at;
-        Some(Nearness(sum / self.top_k as f32))
+        Nearness(sum / self.top_k as f32)
     }
 
     /// Probability that a pair is a copy, before verification; `None` where no fit belongs to this bank. The nearnesses are
@@ -217,6 +279,11 @@ mod tests {
             let exact = exact[..5].iter().sum::<f32>() / 5.0;
             let nearness = background.nearness(&query).expect("of the bank's dimension");
             assert!((nearness.get() - exact).abs() < 0.01, "{nearness:?} {exact}");
+            assert_eq!(
+                background.nearness(&query),
+                Some(nearness),
+                "as it was remembered"
+            );
             let score = background.normalised(Similarity::clamped(0.9), nearness);
             assert!((score - (0.9 - 2.0 * nearness.get())).abs() < 1e-6);
         }
