@@ -2,6 +2,7 @@
 //! that takes what has gathered, across requests, as one batch. The first image of a batch waits a few milliseconds for
 //! company; while one batch is computed the next gathers by itself.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -148,13 +149,16 @@ fn answer(analyser: &Analyser, batch: Vec<Job>) {
 
 /// Runs `work`; a panic becomes an error.
 pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
-        let what = payload
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| payload.downcast_ref::<&str>().map(|s| (*s).to_owned()))
-            .unwrap_or_else(|| "no message".to_owned());
-        tracing::error!(panic = %what, "caught a panic");
-        EngineError::Panicked { what }
-    })
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| panicked(&*payload))
+}
+
+/// The error that a panic becomes.
+pub(super) fn panicked(payload: &(dyn Any + Send)) -> EngineError {
+    let what = payload
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| payload.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+        .unwrap_or_else(|| "no message".to_owned());
+    tracing::error!(panic = %what, "caught a panic");
+    EngineError::Panicked { what }
 }

@@ -28,6 +28,12 @@ impl Engine {
         if !found.as_ref().is_some_and(Match::wants_close_up) {
             return found;
         }
+        let file = match file {
+            Some(file) => Some(file),
+            None => self.kept(collection, &other.content_hash).await,
+        };
+        // First of all: without it there is no point in decoding the other one.
+        let Some(file) = file else { return found };
         let mine = subject
             .close_up
             .get_or_init(|| async {
@@ -38,13 +44,7 @@ impl Engine {
                 self.seen_closer(file?).await
             })
             .await;
-        let file = match file {
-            Some(file) => Some(file),
-            None => self.kept(collection, &other.content_hash).await,
-        };
-        let (Some(mine), Some(file)) = (mine.clone(), file) else {
-            return found;
-        };
+        let Some(mine) = mine.clone() else { return found };
         let Some(theirs) = self.seen_closer(file).await else {
             return found;
         };

@@ -1,14 +1,16 @@
 //! Uploads: analysed many at a time, then matched and stored one after the other in the order of the request, so that a
 //! file sees those before it. Nothing is answered as stored before it is durable.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{SubsecRound as _, Utc};
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::analysis::panicked;
 use super::collections::Collection;
 use super::search::{Matches, Subject};
 use super::{Engine, EngineError, Found, OnDuplicate, Outcome, Upload, Uploaded, objects};
@@ -19,6 +21,8 @@ use crate::vision::{Analysis, fingerprint};
 
 /// Files of one request that are in work at the same time.
 const AHEAD: usize = 16;
+/// Bytes that are hashed in less time than it takes to hand them over.
+const HASHED_IN_PLACE: usize = 128 << 10;
 /// Neighbours looked at for an upload's verdict, at least.
 const NEIGHBOURS: usize = 10;
 
@@ -87,9 +91,12 @@ impl Engine {
 
     async fn prepare(&self, collection: &Collection, upload: Upload) -> Result<Prepared, EngineError> {
         let bytes = upload.bytes.clone();
-        let id = self
-            .compute(move || ImageId::from(fingerprint::content_hash(&bytes)))
-            .await?;
+        let hash = move || ImageId::from(fingerprint::content_hash(&bytes));
+        let id = if upload.bytes.len() <= HASHED_IN_PLACE {
+            hash()
+        } else {
+            self.compute(hash).await?
+        };
         if let Some(record) = collection.get(id) {
             return Ok(Prepared::Known(record));
         }
@@ -104,7 +111,7 @@ impl Engine {
         options: IngestOptions,
         prepared: Prepared,
     ) -> Result<(Outcome, Vec<Found>), EngineError> {
-        let (upload, analysis) = match prepared {
+        let (upload, mut analysis) = match prepared {
             Prepared::Known(record) => return Ok(self.known(record)),
             Prepared::New { upload, analysis } => (upload, analysis),
         };
@@ -112,7 +119,7 @@ impl Engine {
         if let Some(record) = collection.get(ImageId::from(hash)) {
             return Ok(self.known(record));
         }
-        let subject = Arc::new(Subject::new(&analysis, upload.bytes.clone()));
+        let subject = Arc::new(Subject::new(&mut analysis, upload.bytes.clone()));
         let matching = self.matches(collection, &subject, NEIGHBOURS);
         let original = collection.keeps_originals().then(|| upload.bytes.clone());
         // From here to the record nobody removes objects of this content.
@@ -135,7 +142,7 @@ impl Engine {
             }
             matches
         };
-        let Matches { found, features, .. } = matches;
+        let Matches { found, .. } = matches;
         let started = Instant::now();
         let appended = collection
             .owner(ImageId::from(hash))
@@ -148,8 +155,8 @@ impl Engine {
             Appended::New => {
                 let id = ImageId::from(hash);
                 // Images that come in together are each other's candidates: what was extracted once is not again.
-                if let Some(features) = features {
-                    self.features.insert(hash, features);
+                if let Some(features) = subject.features.get() {
+                    self.features.insert(hash, Arc::clone(features));
                 }
                 collection
                     .edges
@@ -190,9 +197,9 @@ async fn run(
         let committed = match prepared {
             Err(error) => Err(error),
             Ok(prepared) => {
-                let (engine, collection) = (Arc::clone(&engine), Arc::clone(&collection));
-                let task = async move { engine.commit(&collection, options, prepared).await };
-                flatten(tokio::spawn(task).await)
+                let committed = engine.commit(&collection, options, prepared);
+                let caught = AssertUnwindSafe(committed).catch_unwind().await;
+                caught.unwrap_or_else(|payload| Err(panicked(&*payload)))
             }
         };
         answers.push(match committed {

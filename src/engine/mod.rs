@@ -16,6 +16,7 @@ mod network;
 mod objects;
 pub mod scan;
 mod search;
+mod waves;
 
 use std::collections::HashMap;
 use std::sync::Arc;

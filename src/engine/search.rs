@@ -1,19 +1,19 @@
-//! From an image to what it matches: candidates of every shard, the cascade's judgement, geometric verification of the few
-//! best, best matches first.
+//! From an image to what it matches: candidates of every shard, geometric verification of the few best ([`super::waves`]), best
+//! matches first.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::OnceCell;
 
 use super::collections::Collection;
+use super::features::FeatureCache;
 use super::{Answer, Engine, EngineError, Found, Probe, SearchOptions};
 use crate::dedup::Match;
-use crate::dedup::cascade::{Part, Prospect};
+use crate::dedup::cascade::Part;
 use crate::error::ErrorKind;
 use crate::telemetry::names;
 use crate::types::{
@@ -21,10 +21,6 @@ use crate::types::{
 };
 use crate::vision::verify::{self, Features};
 use crate::vision::{Analysis, RgbImage, fingerprint, thumbnail};
-
-/// Candidates verified together, best first. Verification goes on while such a wave still finds copies: of an image
-/// without copies only the first wave is paid for.
-pub(super) const WAVE: usize = 6;
 
 /// Nearest images of each part of an image that are candidates of a deep search.
 pub(super) const PART_NEIGHBOURS: usize = 4;
@@ -35,8 +31,10 @@ pub(super) struct Subject {
     pub(super) variants: [PdqHash; 8],
     /// The image at thumbnail size.
     preview: RgbImage,
+    /// Its keypoints, from when they were first asked for.
+    pub(super) features: OnceLock<Arc<Features>>,
     /// Its parts, where the search is deep.
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     /// The file, where it has just come in.
     pub(super) file: Option<Bytes>,
     /// Features of the file itself, from when they were first asked for.
@@ -44,20 +42,27 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn new(analysis: &Analysis, file: Bytes) -> Self {
+    /// Takes the preview of an analysis, which needs it no more.
+    pub(super) fn new(analysis: &mut Analysis, file: Bytes) -> Self {
         Self {
             fingerprint: analysis.fingerprint.clone(),
             variants: analysis.pdq_variants,
-            preview: analysis.preview.clone(),
+            preview: std::mem::take(&mut analysis.preview),
+            features: OnceLock::new(),
             parts: Vec::new(),
             file: Some(file),
             close_up: OnceCell::new(),
         }
     }
-}
 
-/// An image of the collection, and what the cascade says of it.
-type Judged = (Arc<ImageRecord>, Option<Match>);
+    /// Its keypoints: those that `known` remembers, or those of its preview.
+    pub(super) fn features(&self, known: &FeatureCache) -> &Arc<Features> {
+        self.features.get_or_init(|| {
+            let remembered = known.get(&self.fingerprint.content_hash);
+            remembered.unwrap_or_else(|| Arc::new(Features::extract(&self.preview)))
+        })
+    }
+}
 
 /// Matches of one image.
 pub(super) struct Matches {
@@ -65,8 +70,6 @@ pub(super) struct Matches {
     pub(super) found: Vec<Found>,
     /// Whether a shard did not answer.
     pub(super) partial: bool,
-    /// Keypoints of the image itself, where they were needed.
-    pub(super) features: Option<Arc<Features>>,
 }
 
 impl Engine {
@@ -90,9 +93,7 @@ impl Engine {
             subject = self.in_parts(subject).await?;
         }
         let subject = Arc::new(subject);
-        let Matches {
-            mut found, partial, ..
-        } = self.matches(&collection, &subject, options.k).await?;
+        let Matches { mut found, partial } = self.matches(&collection, &subject, options.k).await?;
         found.retain(|one| Some(one.record.id) != itself && one.matched.class >= options.level);
         found.truncate(options.k);
         Ok(Answer {
@@ -138,8 +139,8 @@ impl Engine {
     ) -> Result<Subject, EngineError> {
         match probe {
             Probe::File(bytes) => {
-                let analysis = self.analysis.analyse(bytes.clone()).await?;
-                Ok(Subject::new(&analysis, bytes))
+                let mut analysis = self.analysis.analyse(bytes.clone()).await?;
+                Ok(Subject::new(&mut analysis, bytes))
             }
             Probe::Stored(id) => {
                 let record = collection.get(id).ok_or_else(|| EngineError::NoImage {
@@ -177,6 +178,7 @@ impl Engine {
                 fingerprint: stored,
                 variants,
                 preview,
+                features: OnceLock::new(),
                 parts: Vec::new(),
                 file: None,
                 close_up: OnceCell::new(),
@@ -194,16 +196,20 @@ impl Engine {
         k: usize,
     ) -> Result<Matches, EngineError> {
         let started = Instant::now();
-        let (records, partial) = {
+        // One piece of work as far as nothing has to be read for it: every piece more is a thread that wakes another.
+        let (partial, begun, judging) = {
             let (engine, collection, subject) =
                 (Arc::clone(self), Arc::clone(collection), Arc::clone(subject));
-            self.compute(move || engine.candidates(&collection, &subject, k))
-                .await??
+            self.compute(move || {
+                let (records, partial) = engine.candidates(&collection, &subject, k)?;
+                metrics::histogram!(names::STAGE_SECONDS, "stage" => "candidates").record(started.elapsed());
+                let judging = Instant::now();
+                Ok::<_, EngineError>((partial, engine.begin(&subject, records), judging))
+            })
+            .await??
         };
-        metrics::histogram!(names::STAGE_SECONDS, "stage" => "candidates").record(started.elapsed());
-        let started = Instant::now();
-        let (judged, features) = self.judge(collection, subject, records).await?;
-        metrics::histogram!(names::STAGE_SECONDS, "stage" => "verify").record(started.elapsed());
+        let judged = self.judge(collection, subject, begun).await?;
+        metrics::histogram!(names::STAGE_SECONDS, "stage" => "verify").record(judging.elapsed());
         let mut found: Vec<Found> = judged
             .into_iter()
             .filter_map(|(record, matched)| {
@@ -215,11 +221,7 @@ impl Engine {
             .filter(|found| !is_overruled(collection, subject, found))
             .collect();
         found.sort_by_key(|found| Reverse(rank(found)));
-        Ok(Matches {
-            found,
-            partial,
-            features,
-        })
+        Ok(Matches { found, partial })
     }
 
     /// Records of all shards that may match, by id; and whether a shard is missing.
@@ -264,150 +266,6 @@ impl Engine {
             }
         }
         Ok((records.into_values().collect(), partial))
-    }
-
-    /// Judges candidates, and verifies before those that geometry can decide, closest first, as many as configured. Answers
-    /// with the subject's keypoints too, where there was anything to verify.
-    async fn judge(
-        self: &Arc<Self>,
-        collection: &Arc<Collection>,
-        subject: &Arc<Subject>,
-        records: Vec<Arc<ImageRecord>>,
-    ) -> Result<(Vec<Judged>, Option<Arc<Features>>), EngineError> {
-        let promised = {
-            let (engine, subject) = (Arc::clone(self), Arc::clone(subject));
-            self.compute(move || {
-                let asked = engine.cascade.prospect(&subject.fingerprint);
-                let mut promised: Vec<_> = records
-                    .into_iter()
-                    .map(|record| {
-                        let other = engine.cascade.prospect(&record.fingerprint);
-                        (engine.promise(asked, &subject, other), record)
-                    })
-                    .collect();
-                promised.sort_by(|(p, x), (q, y)| q.total_cmp(p).then(x.id.cmp(&y.id)));
-                promised
-            })
-            .await?
-        };
-        let print = &subject.fingerprint;
-        let (wanted, rest): (Vec<_>, Vec<_>) = promised.into_iter().partition(|(promise, record)| {
-            self.cascade.is_promising(*promise) && self.cascade.is_verifiable(print, &record.fingerprint)
-        });
-        let records = |promised: Vec<(f32, Arc<ImageRecord>)>| promised.into_iter().map(|(_, record)| record);
-        let (mut wanted, rest): (Vec<_>, Vec<_>) = (records(wanted).collect(), records(rest).collect());
-        let mut left = wanted.split_off(wanted.len().min(self.config.search.verified));
-        let mut judged: Vec<Judged> = rest
-            .into_iter()
-            .map(|record| self.unverified(subject, record))
-            .collect();
-        let mut features = None;
-        let mut at_most = 1.0;
-        if !wanted.is_empty() {
-            let subject_features = self.subject_features(subject).await?;
-            features = Some(Arc::clone(&subject_features));
-            let mut wanted = wanted.into_iter();
-            loop {
-                let wave: Vec<Judged> = stream::iter(wanted.by_ref().take(WAVE))
-                    .map(|record| self.verified(collection, subject, &subject_features, record))
-                    .buffered(WAVE)
-                    .try_collect()
-                    .await?;
-                let matches = || wave.iter().filter_map(|(_, matched)| matched.as_ref());
-                let finds = matches().any(|matched| matched.class > MatchClass::Similar);
-                if !wave.is_empty() {
-                    at_most = matches().map(|matched| matched.probability).fold(0.0, f32::max);
-                }
-                judged.extend(wave);
-                if !finds {
-                    break;
-                }
-            }
-            left.extend(wanted);
-        }
-        // They promised less than those that were verified last: they are worth no more.
-        judged.extend(left.into_iter().map(|record| {
-            let (record, mut matched) = self.unverified(subject, record);
-            if let Some(matched) = &mut matched {
-                matched.probability = matched.probability.min(at_most);
-            }
-            (record, matched)
-        }));
-        Ok((judged, features))
-    }
-
-    fn unverified(&self, subject: &Subject, record: Arc<ImageRecord>) -> Judged {
-        let (a, b) = (&subject.fingerprint, &record.fingerprint);
-        let matched = self.cascade.judge(a, &subject.variants, b, None);
-        (record, matched)
-    }
-
-    /// Probability that a candidate is a copy, by its descriptors or those of the subject's parts.
-    fn promise(&self, asked: Prospect<'_>, subject: &Subject, other: Prospect<'_>) -> f32 {
-        let whole = self.cascade.promise(asked, &subject.variants, other);
-        let of_part = |part| {
-            self.cascade
-                .promise_of_part(asked, part, &subject.variants, other)
-        };
-        subject.parts.iter().map(of_part).fold(whole, f32::max)
-    }
-
-    /// Keypoints of the image that matches are looked for: those of its preview, or remembered ones.
-    async fn subject_features(
-        self: &Arc<Self>,
-        subject: &Arc<Subject>,
-    ) -> Result<Arc<Features>, EngineError> {
-        if let Some(features) = self.features.get(&subject.fingerprint.content_hash) {
-            return Ok(features);
-        }
-        let subject = Arc::clone(subject);
-        self.compute(move || Arc::new(Features::extract(&subject.preview)))
-            .await
-    }
-
-    async fn verified(
-        self: &Arc<Self>,
-        collection: &Collection,
-        subject: &Arc<Subject>,
-        features: &Arc<Features>,
-        record: Arc<ImageRecord>,
-    ) -> Result<Judged, EngineError> {
-        let other = match self.features(&record).await {
-            Ok(other) => other,
-            Err(error) => {
-                // A damaged or missing thumbnail must not hide the other matches.
-                tracing::warn!(%error, image = %record.id, "a candidate could not be verified");
-                return Ok(self.unverified(subject, record));
-            }
-        };
-        let matched = {
-            let (engine, subject, features) = (Arc::clone(self), Arc::clone(subject), Arc::clone(features));
-            let record = Arc::clone(&record);
-            self.compute(move || {
-                let (a, b) = (&subject.fingerprint, &record.fingerprint);
-                let features = [&*features, &*other];
-                engine.cascade.judge_features(a, &subject.variants, b, features)
-            })
-            .await?
-        };
-        let matched = self
-            .closer(collection, subject, &record.fingerprint, None, matched)
-            .await;
-        Ok((record, matched))
-    }
-
-    /// Keypoints of a stored image.
-    async fn features(self: &Arc<Self>, record: &ImageRecord) -> Result<Arc<Features>, EngineError> {
-        let hash = record.fingerprint.content_hash;
-        if let Some(features) = self.features.get(&hash) {
-            return Ok(features);
-        }
-        let jpeg: Bytes = self.thumbnail(record).await?;
-        let features = self
-            .compute(move || thumbnail::decode(&jpeg).map(|preview| Arc::new(Features::extract(&preview))))
-            .await??;
-        self.features.insert(hash, Arc::clone(&features));
-        Ok(features)
     }
 }
 
