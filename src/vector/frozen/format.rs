@@ -423,7 +423,16 @@ fn header_bytes<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
 #[repr(C, align(64))]
 struct Line([u8; ALIGN]);
 
-struct Lines(Vec<Line>);
+pub(super) struct Lines(Vec<Line>);
+
+impl Lines {
+    /// The same bytes; their number is a multiple of 64.
+    pub(super) fn copy_of(bytes: &[u8]) -> Self {
+        let mut lines = vec![Line([0; ALIGN]); bytes.len() / ALIGN];
+        bytemuck::cast_slice_mut(&mut lines).copy_from_slice(bytes);
+        Self(lines)
+    }
+}
 
 impl AsRef<[u8]> for Lines {
     fn as_ref(&self) -> &[u8] {
@@ -433,7 +442,5 @@ impl AsRef<[u8]> for Lines {
 
 /// The same bytes at a multiple of 64 bytes in memory. Their number is one, too.
 fn aligned(bytes: &[u8]) -> Bytes {
-    let mut lines = vec![Line([0; ALIGN]); bytes.len() / ALIGN];
-    bytemuck::cast_slice_mut(&mut lines).copy_from_slice(bytes);
-    Bytes::from_owner(Lines(lines))
+    Bytes::from_owner(Lines::copy_of(bytes))
 }

@@ -38,6 +38,7 @@ mod search;
 mod spread;
 #[cfg(test)]
 mod tests;
+mod view;
 mod walk;
 
 use bytes::Bytes;
@@ -50,10 +51,9 @@ use crate::types::{Embedding, Similarity};
 pub use build::{FrozenBlock, FrozenBuilder};
 use format::{Block, Section};
 pub use map::{MapOptions, map};
-use originals::Originals;
 use search::Wanted;
 use spread::Spreads;
-use walk::{Codes, Layer, Layers, Links};
+use view::View;
 
 /// How the graph is built.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -220,6 +220,7 @@ impl FrozenIndex {
             spreads: Spreads::default(),
         };
         index.view().check()?;
+        index.block.hot.start_moving();
         index.spreads = index.view().measure_spreads();
         Ok(index)
     }
@@ -325,36 +326,6 @@ impl FrozenIndex {
             .zip(answers.par_chunks_mut(TASK))
             .try_for_each(|(queries, answers)| self.search_each(queries, k, params, filter, answers))
     }
-
-    fn view(&self) -> View<'_> {
-        let (block, shape) = (&self.block, &self.block.shape);
-        let upper: &[u32] = block.section(Section::Upper);
-        let (members, upper_links) = upper.split_at(shape.levels.first().copied().unwrap_or(0));
-        View {
-            dim: shape.dim,
-            codes: Codes {
-                bytes: block.section(Section::Codes),
-                len: shape.code_len,
-                kernels: self.kernels,
-            },
-            base: Links {
-                targets: block.section(Section::Links),
-                degree: shape.degree,
-            },
-            levels: &shape.levels,
-            upper_degree: shape.upper_degree,
-            members,
-            upper_links,
-            vector_starts: block.section(Section::VectorStarts),
-            row_starts: block.section(Section::RowStarts),
-            rows: block.section(Section::Rows),
-            norms: block.section(Section::Norms),
-            originals: Originals::of(block),
-            step: shape.step,
-            error: shape.error,
-            spreads: &self.spreads,
-        }
-    }
 }
 
 impl VectorIndex for FrozenIndex {
@@ -394,103 +365,5 @@ impl std::fmt::Debug for FrozenIndex {
             .field("dim", &self.dim())
             .field("stats", &self.stats())
             .finish_non_exhaustive()
-    }
-}
-
-/// The block's parts as typed slices.
-#[derive(Clone, Copy)]
-struct View<'a> {
-    dim: usize,
-    codes: Codes<'a>,
-    base: Links<'a>,
-    levels: &'a [usize],
-    upper_degree: usize,
-    members: &'a [u32],
-    upper_links: &'a [u32],
-    vector_starts: &'a [u32],
-    row_starts: &'a [u32],
-    rows: &'a [u32],
-    norms: &'a [f32],
-    originals: Originals<'a>,
-    step: f32,
-    error: f32,
-    spreads: &'a Spreads,
-}
-
-impl<'a> View<'a> {
-    fn kernels(&self) -> Kernels {
-        self.codes.kernels
-    }
-
-    /// The layers of the graph. Upper layers share one list of nodes: positions there are places in that list.
-    fn layers(&self) -> Layers<'a> {
-        let mut rest = self.upper_links;
-        let mut upper = [Links {
-            targets: &[],
-            degree: self.upper_degree,
-        }; format::MAX_LEVELS];
-        // The block has them lowest first, a search wants them highest first.
-        for (links, &size) in upper.iter_mut().zip(self.levels) {
-            (links.targets, rest) = rest.split_at(size * self.upper_degree);
-        }
-        let layer = |links, members| Layer { links, members };
-        Layers::new(
-            self.codes,
-            upper[..self.levels.len()]
-                .iter()
-                .rev()
-                .map(|&links| layer(links, Some(self.members))),
-            layer(self.base, None),
-        )
-    }
-
-    /// Checks that every number that is used as a position is one, so that no search can run out of bounds.
-    fn check(&self) -> Result<(), FrozenError> {
-        let expect = |good: bool, what: &'static str| {
-            if good {
-                Ok(())
-            } else {
-                Err(FrozenError::Malformed { what })
-            }
-        };
-        let nodes = self.vector_starts.len() - 1;
-        expect(
-            self.codes.len == super::quantise::code_len(self.dim),
-            "length of a code",
-        )?;
-        expect(
-            self.codes.len > 0 && self.base.degree > 0 && self.upper_degree > 0,
-            "sizes",
-        )?;
-        expect(self.step.is_finite() && self.step > 0.0, "step")?;
-        expect(self.error.is_finite() && self.error >= 0.0, "error")?;
-        let below = |numbers: &[u32], end: usize| numbers.iter().all(|&n| (n as usize) < end);
-        expect(below(self.base.targets, nodes), "links")?;
-        expect(below(self.members, nodes), "upper layers")?;
-        let mut rest = self.upper_links;
-        let mut size_below = nodes;
-        for &size in self.levels {
-            expect(0 < size && size <= size_below, "sizes of upper layers")?;
-            let (layer, others) = rest.split_at(size * self.upper_degree);
-            expect(below(layer, size), "links of an upper layer")?;
-            (rest, size_below) = (others, size);
-        }
-        let partition = |starts: &[u32], end: usize| {
-            starts.first() == Some(&0)
-                && starts.last().is_some_and(|&last| last as usize == end)
-                && starts.windows(2).all(|pair| pair[0] < pair[1])
-        };
-        expect(
-            partition(self.vector_starts, self.norms.len()),
-            "vectors of nodes",
-        )?;
-        expect(partition(self.row_starts, self.rows.len()), "rows of vectors")?;
-        let mut seen = vec![false; self.rows.len()];
-        let distinct = self.rows.iter().all(|&row| {
-            seen.get_mut(row as usize)
-                .is_some_and(|seen| !std::mem::replace(seen, true))
-        });
-        expect(distinct, "rows")?;
-        expect(self.norms.iter().all(|norm| norm.is_finite()), "norms")
     }
 }

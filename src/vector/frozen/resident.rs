@@ -15,7 +15,7 @@ use super::map::{LARGE, large_pages};
 #[derive(Debug)]
 pub(super) struct Resident {
     first: Bytes,
-    /// The copy, or `first` where there is no better place.
+    /// The copy, or `first` where there is no better place; empty until that is known.
     settled: Arc<OnceLock<Bytes>>,
 }
 
@@ -25,25 +25,28 @@ static ONE: Mutex<()> = Mutex::new(());
 impl Resident {
     /// `bytes` can be read at once, at the address they have.
     pub(super) fn new(bytes: Bytes) -> Self {
-        let settled = Arc::new(OnceLock::new());
-        let (first, place) = (bytes.clone(), settled.clone());
+        Self {
+            first: bytes,
+            settled: Arc::default(),
+        }
+    }
+
+    /// Starts the move. To be called once, when the bytes are known to be good: what is refused is not copied.
+    pub(super) fn start_moving(&self) {
+        let (first, place) = (self.first.clone(), self.settled.clone());
         let work = move || {
             let _one = ONE.lock();
             // An index that was closed meanwhile needs no copy.
             let copy = (Arc::strong_count(&place) > 1).then(|| large_pages(&first));
             let _ = place.set(copy.flatten().unwrap_or(first));
         };
-        if bytes.len() < LARGE
+        if self.first.len() < LARGE
             || std::thread::Builder::new()
                 .name("large-pages".into())
                 .spawn(work)
                 .is_err()
         {
-            let _ = settled.set(bytes.clone());
-        }
-        Self {
-            first: bytes,
-            settled,
+            let _ = self.settled.set(self.first.clone());
         }
     }
 
@@ -61,7 +64,12 @@ impl FrozenIndex {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
+
+    use super::super::tests::{block_of, forged};
+    use super::super::{FrozenError, format};
     use super::*;
+    use crate::vector::tests::random_embeddings;
 
     #[test]
     fn the_bytes_are_the_same_before_and_after_the_move() {
@@ -69,9 +77,51 @@ mod tests {
         let resident = Resident::new(bytes.clone().into());
         let mapped = resident.first.as_ptr();
         assert!(resident.bytes() == bytes);
+        resident.start_moving();
         resident.settled.wait();
         assert!(resident.bytes() == bytes && resident.bytes().as_ptr() != mapped);
         let few = Resident::new(Bytes::from_static(b"few"));
+        few.start_moving();
         assert_eq!(few.settled.get(), Some(&few.first), "not worth a thread");
+    }
+
+    /// Bytes that tell whether anybody still has them.
+    struct Watched(Arc<format::Lines>);
+
+    impl AsRef<[u8]> for Watched {
+        fn as_ref(&self) -> &[u8] {
+            (*self.0).as_ref()
+        }
+    }
+
+    fn watched(block: &[u8]) -> (Bytes, Weak<format::Lines>) {
+        let lines = Arc::new(format::Lines::copy_of(block));
+        let watch = Arc::downgrade(&lines);
+        (Bytes::from_owner(Watched(lines)), watch)
+    }
+
+    #[test]
+    fn only_an_index_that_passed_every_check_is_copied() {
+        let good = block_of(&random_embeddings(8000, 6, 21));
+        let mut flipped = good.clone();
+        flipped[format::HEADER_LEN + 77] ^= 4;
+        let bad_link = forged(&good, |links| links[5] = 8000);
+        // Whoever copies waits here, and keeps the bytes meanwhile.
+        let one = ONE.lock();
+        for (bad, is_it) in [
+            (flipped, FrozenError::Damaged { part: "links" }),
+            (bad_link, FrozenError::Malformed { what: "links" }),
+        ] {
+            let (bytes, watch) = watched(&bad);
+            assert_eq!(FrozenIndex::open(bytes).err(), Some(is_it));
+            assert!(watch.upgrade().is_none(), "nobody has a refused index");
+        }
+        let (bytes, watch) = watched(&good);
+        let index = FrozenIndex::open(bytes).expect("a block just built");
+        assert!(index.block.hot.first.len() >= LARGE, "worth a copy");
+        assert!(index.block.hot.settled.get().is_none());
+        drop(index);
+        assert!(watch.upgrade().is_some(), "the copy was started");
+        drop(one);
     }
 }

@@ -9,7 +9,7 @@ use crate::vector::flat::FlatIndex;
 use crate::vector::tests::{Numbers, clustered_embeddings, random_embeddings};
 use crate::vector::{Hit, RowFilter, RowId, VectorError, VectorIndex};
 
-fn block_of(rows: &[Embedding]) -> Vec<u8> {
+pub(super) fn block_of(rows: &[Embedding]) -> Vec<u8> {
     FrozenIndex::build(rows[0].dim(), rows, &BuildParams::default()).expect("vectors of one dimension")
 }
 
@@ -309,7 +309,7 @@ fn every_cut_and_every_flipped_byte_is_refused() {
 }
 
 /// Replaces the bytes of a section and makes the checksums right again.
-fn forged(block: &[u8], change: impl FnOnce(&mut Vec<u32>)) -> Vec<u8> {
+pub(super) fn forged(block: &[u8], change: impl FnOnce(&mut Vec<u32>)) -> Vec<u8> {
     let read = format::Block::read(Bytes::copy_from_slice(block)).expect("a block just built");
     let mut links: Vec<u32> = read.section(format::Section::Links).to_vec();
     change(&mut links);
