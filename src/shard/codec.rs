@@ -114,7 +114,11 @@ pub(crate) fn put_record(out: &mut Vec<u8>, record: &ImageRecord) {
     out.push(print.exif.taken_centis);
     let components = print.embedding.as_slice();
     put_len(out, components.len());
-    out.extend(components.iter().flat_map(|x| x.to_le_bytes()));
+    if cfg!(target_endian = "little") {
+        out.extend_from_slice(bytemuck::cast_slice(components));
+    } else {
+        out.extend(components.iter().flat_map(|x| x.to_le_bytes()));
+    }
 }
 
 /// Bytes of a record as the WAL holds it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::maintenance::{Maintenance, Uploaded};
 use super::objects;
 use super::view::LiveSegment;
-use super::{ShardError, background};
+use super::{ShardError, background, cache};
 use crate::segment::compaction::Weight;
 use crate::segment::{SegmentError, Tombstones};
 use crate::store::metadata::{Compare, Op};
@@ -54,6 +54,7 @@ impl Maintenance {
         for input in &inputs {
             let name = objects::segment_name(&place.collection, place.shard, input.id);
             place.stores.blobs.delete(&name).await?;
+            cache::forget(&place.stores, &core.options, &name);
             let version = input.stored.lock().tombstones;
             if version > 0 {
                 let name = objects::tombstones_name(&place.collection, place.shard, input.id, version);

@@ -1,5 +1,7 @@
 //! Checks what is stored, and repairs what can be. For stores that no node is serving from.
 
+mod strays;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::media::{self, MediaKind};
@@ -130,6 +132,7 @@ pub async fn fsck(
             check.shard(target, ShardId::new(shard)).await?;
         }
     }
+    check.strays(targets).await?;
     check.media().await?;
     let mut report = check.report;
     report
@@ -167,8 +170,24 @@ impl Check<'_> {
         let collection = &target.collection;
         let head_key = self.keys.head(collection, shard);
         let head = match self.stores.metadata.get(&head_key).await? {
-            // Never opened.
-            None => Head::new(),
+            // Never opened, or it would have both: its owner and its head are put together.
+            None => {
+                let metadata = &self.stores.metadata;
+                let (assign, prefix) = (
+                    self.keys.assignment(collection, shard),
+                    self.keys.segments(collection, shard),
+                );
+                if metadata.get(&assign).await?.is_some()
+                    || !metadata.range(&prefix).await?.entries.is_empty()
+                {
+                    self.find(
+                        Severity::Loss,
+                        &head_key,
+                        "the key is missing: the shard does not open",
+                    );
+                }
+                Head::new()
+            }
             Some(entry) => match from_json::<Head>(&entry) {
                 Ok(head) => head,
                 Err(error) => {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::maintenance::Maintenance;
 use super::state::{SegmentState, from_json};
-use super::{ShardError, objects, wal};
+use super::{ShardError, cache, objects, wal};
 use crate::types::{Epoch, SegmentId, Seq};
 
 impl Maintenance {
@@ -33,7 +33,12 @@ impl Maintenance {
             // The last object of an earlier epoch is its fence.
             let fence = at.epoch < self.core.epoch && last.get(&at.epoch) == Some(&at.seq);
             if at < floor && !fence {
-                blobs.delete(&object.name).await?;
+                if at.epoch == self.core.epoch {
+                    // Only a shard that is being opened reads the log, and it starts at the floor.
+                    blobs.recycle(&object.name).await?;
+                } else {
+                    blobs.delete(&object.name).await?;
+                }
                 removed += 1;
             }
         }
@@ -51,6 +56,13 @@ impl Maintenance {
                 published.insert(id, state.tombstones);
             }
         }
+        let shard = (&place.collection, place.shard);
+        cache::sweep(
+            &place.stores,
+            &self.core.options,
+            shard,
+            published.keys().chain(&uploading).copied(),
+        );
         let newest = listed.iter().map(|object| object.modified).max();
         for object in listed {
             let Some((id, version)) = objects::parse(&object.name) else {

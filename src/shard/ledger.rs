@@ -47,6 +47,13 @@ impl Ledger {
             let assign_entry = stores.metadata.get(&assign_key).await?;
             let head_entry = stores.metadata.get(&head_key).await?;
             let former: Option<Assignment> = assign_entry.as_ref().map(from_json).transpose()?;
+            if former.is_some() && head_entry.is_none() {
+                // Both are put together. With a new head the log would count as sealed, and be removed.
+                return Err(ShardError::Corrupt {
+                    name: head_key,
+                    what: "the key is missing".to_owned(),
+                });
+            }
             let mut head: Head = head_entry
                 .as_ref()
                 .map(from_json)

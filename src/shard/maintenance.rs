@@ -185,7 +185,7 @@ impl Maintenance {
         core.uploading.lock().push(id);
         let upload = async {
             file.upload(stores, &name).await?;
-            let file = objects::fetch(stores, &core.options, &name, id).await?;
+            let file = objects::fetch(stores, &core.options, &name).await?;
             objects::open_file(&name, file, &core.options).await
         };
         match upload.await {

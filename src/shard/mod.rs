@@ -8,6 +8,7 @@
 //! bits beside the segments, then gone at compaction.
 
 mod background;
+mod cache;
 mod codec;
 mod compact;
 mod core;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::state::SegmentState;
 use super::view::{LiveSegment, Stored};
-use super::{ShardError, ShardOptions, Stores};
+use super::{ShardError, ShardOptions, Stores, cache};
 use crate::segment::{Segment, SegmentError, Tombstones, map_file};
 use crate::store::blob::{BlobError, Created};
 use crate::types::{CollectionName, SegmentId, ShardId};
@@ -83,33 +83,23 @@ pub(crate) async fn set_aside(stores: &Stores, name: &str) -> Result<(), ShardEr
 }
 
 /// The bytes of a segment: mapped where the store or the cache has it as a file, else in memory.
-pub(crate) async fn fetch(
-    stores: &Stores,
-    options: &ShardOptions,
-    name: &str,
-    id: SegmentId,
-) -> Result<Bytes, ShardError> {
+pub(crate) async fn fetch(stores: &Stores, options: &ShardOptions, name: &str) -> Result<Bytes, ShardError> {
     if let Some(path) = stores.blobs.local_path(name) {
         return map(path, name).await;
     }
-    let Some(cache) = &options.cache_dir else {
+    let Some(copy) = cache::path(stores, options, name) else {
         return Ok(stores.blobs.get(name).await?);
     };
-    let cached = cache.join(format!("{id}.seg"));
-    if !cached.exists() {
+    if !copy.exists() {
         let object = stores.blobs.get(name).await?;
-        let (cache, target) = (cache.clone(), cached.clone());
-        // A cache: no sync needed, and a half-written file never gets the final name.
-        run_blocking(name, move || {
-            std::fs::create_dir_all(&cache)?;
-            let mut file = tempfile::NamedTempFile::new_in(&cache)?;
-            std::io::Write::write_all(&mut file, &object)?;
-            file.persist(target).map_err(|e| e.error)?;
-            Ok(())
-        })
-        .await?;
+        let (bytes, target) = (object.clone(), copy.clone());
+        let written = run_blocking(name, move || cache::write(&target, &bytes)).await;
+        if let Err(error) = written {
+            tracing::warn!(%error, "a segment is served from memory: there is no place for a copy of it");
+            return Ok(object);
+        }
     }
-    map(cached, name).await
+    map(copy, name).await
 }
 
 async fn map(path: PathBuf, name: &str) -> Result<Bytes, ShardError> {
@@ -146,14 +136,13 @@ pub(crate) async fn open(
     (state, revision): (&SegmentState, i64),
 ) -> Result<LiveSegment, ShardError> {
     let name = segment_name(collection, shard, id);
-    let file = fetch(stores, options, &name, id).await?;
-    let segment = open_file(&name, file, options).await?;
-    if segment.crc() != state.crc || segment.len() as u64 != state.rows {
-        return Err(ShardError::Corrupt {
-            name,
-            what: "it is not the segment that was published".to_owned(),
-        });
-    }
+    let segment = match open_as(stores, options, &name, state).await {
+        Err(error) if super::is_damage(&error) && cache::forget(stores, options, &name) => {
+            tracing::warn!(%error, "the local copy of a segment is damaged: it is fetched again");
+            open_as(stores, options, &name, state).await?
+        }
+        opened => opened?,
+    };
     let dead = if state.tombstones == 0 {
         Tombstones::new(segment.len())
     } else {
@@ -173,6 +162,24 @@ pub(crate) async fn open(
         dead,
         stored: stored.into(),
     })
+}
+
+/// Opens the segment that was published under this name.
+async fn open_as(
+    stores: &Stores,
+    options: &ShardOptions,
+    name: &str,
+    state: &SegmentState,
+) -> Result<Segment, ShardError> {
+    let file = fetch(stores, options, name).await?;
+    let segment = open_file(name, file, options).await?;
+    if segment.crc() != state.crc || segment.len() as u64 != state.rows {
+        return Err(ShardError::Corrupt {
+            name: name.to_owned(),
+            what: "it is not the segment that was published".to_owned(),
+        });
+    }
+    Ok(segment)
 }
 
 /// Opens a segment file off the event loop: its checksums are computed.

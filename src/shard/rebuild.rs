@@ -210,7 +210,7 @@ impl Found<'_> {
         versions: &[u32],
     ) -> Result<Option<Opened>, ShardError> {
         let name = objects::segment_name(self.collection, shard, id);
-        let segment = match self.read(&name, id).await {
+        let segment = match self.read(&name).await {
             Ok(segment) => segment,
             Err(error) if is_damage(&error) => {
                 tracing::warn!(%error, "set aside");
@@ -249,9 +249,9 @@ impl Found<'_> {
         }))
     }
 
-    async fn read(&mut self, name: &str, id: SegmentId) -> Result<Segment, ShardError> {
+    async fn read(&mut self, name: &str) -> Result<Segment, ShardError> {
         let any = ShardOptions::new(0, crate::types::ModelHash::from_bytes([0; 32]));
-        let file = objects::fetch(self.stores, &any, name, id).await?;
+        let file = objects::fetch(self.stores, &any, name).await?;
         let spec = Segment::spec(&file).map_err(|source| ShardError::Segment {
             name: name.to_owned(),
             source,

@@ -47,6 +47,17 @@ pub(crate) enum Entry {
     Judge(Judgement),
 }
 
+impl Entry {
+    /// About as many bytes as it takes.
+    pub(crate) fn room(&self) -> usize {
+        match self {
+            Self::Append(record) => 256 + record.fingerprint.embedding.dim() * 4 + record.name.len(),
+            Self::Delete(_) => 32,
+            Self::Judge(_) => 128,
+        }
+    }
+}
+
 /// What an object says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Content {
@@ -85,11 +96,12 @@ pub(crate) fn position(name: &str) -> Option<Position> {
 
 /// An object as bytes, with a fresh nonce.
 pub(crate) fn encode(at: Position, content: &Content) -> Bytes {
-    let mut out = vec![0; HEADER];
     let (kind, entries): (u16, &[Entry]) = match content {
         Content::Data(entries) => (1, entries),
         Content::Fence => (2, &[]),
     };
+    let mut out = Vec::with_capacity(HEADER + BLOCK + entries.iter().map(Entry::room).sum::<usize>());
+    out.resize(HEADER, 0);
     for entry in entries {
         let start = out.len();
         out.extend_from_slice(&[0; 5]);

@@ -90,6 +90,11 @@ struct Group {
 }
 
 impl Group {
+    fn push(&mut self, entry: Entry) {
+        self.bytes += entry.room();
+        self.entries.push(entry);
+    }
+
     fn current(&self, core: &Core, id: &ImageId) -> Option<Arc<ImageRecord>> {
         match self.changed.get(id) {
             Some(record) => record.clone(),
@@ -101,9 +106,8 @@ impl Group {
         let appended = match self.current(core, &record.id) {
             Some(existing) => Appended::Existing(existing),
             None => {
-                self.bytes += 256 + record.fingerprint.embedding.dim() * 4 + record.name.len();
                 self.changed.insert(record.id, Some(record.clone()));
-                self.entries.push(Entry::Append(record));
+                self.push(Entry::Append(record));
                 Appended::New
             }
         };
@@ -113,9 +117,8 @@ impl Group {
     fn delete(&mut self, core: &Core, id: ImageId, reply: Reply<bool>) {
         let lived = self.current(core, &id).is_some();
         if lived {
-            self.bytes += 32;
             self.changed.insert(id, None);
-            self.entries.push(Entry::Delete(id));
+            self.push(Entry::Delete(id));
         }
         self.answers.push(Answer::Delete(reply, lived));
     }
@@ -129,8 +132,7 @@ impl Group {
         if let Some(earlier) = earlier.or_else(|| core.judgement(&judgement.pair).map(|j| j.at)) {
             judgement.at = judgement.at.max(earlier + chrono::TimeDelta::microseconds(1));
         }
-        self.bytes += 128;
-        self.entries.push(Entry::Judge(judgement));
+        self.push(Entry::Judge(judgement));
         self.answers.push(Answer::Judge(reply));
     }
 }

@@ -28,7 +28,8 @@ pub(crate) fn record(n: u64) -> ImageRecord {
         size: n,
         format: ImageFormat::Jpeg,
         created: chrono::DateTime::from_timestamp(1_700_000_000, 0).expect("in range"),
-        tags: Vec::new(),
+        // So long that a group of sixteen is an object whose file is used again.
+        tags: vec!["t".repeat(1000)],
         fingerprint: Fingerprint {
             content_hash,
             pixel_hash: PixelHash::from_bytes(*blake3::hash(hash.as_bytes()).as_bytes()),

@@ -109,6 +109,14 @@ fn step_of_create(name: &str, data: &[u8]) -> &'static str {
     }
 }
 
+fn step_of_removal(name: &str) -> &'static str {
+    match name {
+        name if name.starts_with("wal/") => "wal-removal",
+        name if name.contains(".del.") => "tombstone-removal",
+        _ => "segment-removal",
+    }
+}
+
 #[async_trait]
 impl BlobStore for MortalBlobs {
     async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
@@ -130,12 +138,11 @@ impl BlobStore for MortalBlobs {
     }
 
     async fn delete(&self, name: &str) -> Result<(), BlobError> {
-        let step = match name {
-            name if name.starts_with("wal/") => "wal-removal",
-            name if name.contains(".del.") => "tombstone-removal",
-            _ => "segment-removal",
-        };
-        self.1.meet(step, self.0.delete(name)).await
+        self.1.meet(step_of_removal(name), self.0.delete(name)).await
+    }
+
+    async fn recycle(&self, name: &str) -> Result<(), BlobError> {
+        self.1.meet(step_of_removal(name), self.0.recycle(name)).await
     }
 
     fn local_path(&self, name: &str) -> Option<PathBuf> {

@@ -1,5 +1,6 @@
 //! A shard against its promises: nothing acknowledged is lost, nothing deleted comes back, one writer at a time.
 
+mod caching;
 mod compaction;
 mod faults;
 mod flips;
@@ -96,8 +97,8 @@ impl Bench {
     }
 
     async fn names(&self, folder: &str) -> Vec<String> {
-        let listed = self.memory.list(folder).await.expect("listed");
-        listed.into_iter().map(|object| object.name).collect()
+        let listed = self.memory.list(folder).await.expect("listed").into_iter();
+        listed.map(|object| object.name).collect()
     }
 
     /// Puts other bytes in an object's place.
@@ -149,10 +150,8 @@ fn check(shard: &Arc<Shard>, expected: impl IntoIterator<Item = u64>, gone: impl
     let listed: Vec<_> = shard.list(None, usize::MAX).iter().map(|r| r.id).collect();
     let mut newest_first = expected.clone();
     newest_first.sort_unstable_by(|a, b| b.cmp(a));
-    assert_eq!(
-        listed,
-        newest_first.iter().map(|&n| record(n).id).collect::<Vec<_>>()
-    );
+    let wanted: Vec<_> = newest_first.iter().map(|&n| record(n).id).collect();
+    assert_eq!(listed, wanted);
     for &n in &expected {
         let mut wanted = record(n);
         let found = shard.get(&wanted.id).unwrap_or_else(|| panic!("image {n}"));

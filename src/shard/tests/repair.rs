@@ -3,8 +3,10 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::shard::erase;
 use crate::shard::fsck::{Finding, Repair, Report, Severity, Target, fsck};
 use crate::shard::media::{Media, MediaKind};
+use crate::store::metadata::Op;
 
 async fn run(bench: &Bench, repair: Repair) -> Report {
     let target = Target {
@@ -112,6 +114,78 @@ async fn every_kind_of_loss_is_named() {
     assert!(!lost.contains(&segment));
     append(&shard, 0..10).await;
     check(&shard, (0..20).filter(|n| ![10, 12].contains(n)), [10, 12]);
+}
+
+#[tokio::test]
+async fn a_shard_whose_head_is_lost_is_named_and_not_begun_anew() {
+    let (bench, shard) = filled().await;
+    shard.close().await;
+    let metadata = &bench.stores.metadata;
+    let head = metadata
+        .range("/local/head/")
+        .await
+        .expect("listed")
+        .entries
+        .remove(0);
+    metadata
+        .txn(Vec::new(), vec![Op::delete(&head.key)])
+        .await
+        .expect("removed");
+    let report = run(&bench, Repair::No).await;
+    assert!(
+        found(&report).contains(&(Severity::Loss, head.key.as_str())),
+        "{report:?}"
+    );
+    // With a new head the log would count as sealed, and be removed.
+    let refused = bench.open_with("a", options()).await.expect_err("no head");
+    assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    assert!(refused.to_string().contains(&head.key), "{refused}");
+    metadata
+        .txn(Vec::new(), vec![Op::put(&head.key, head.value)])
+        .await
+        .expect("put back");
+    check(&bench.open().await, 0..20, []);
+}
+
+#[tokio::test]
+async fn what_belongs_to_no_collection_that_is_listed_is_named_and_kept() {
+    let (bench, shard) = filled().await;
+    shard.close().await;
+    let probe = "probe/cut-off";
+    bench
+        .memory
+        .create(probe, Bytes::from_static(b"x"))
+        .await
+        .expect("stored");
+    let before = [bench.names("seg").await, bench.names("wal").await];
+    let other = Target {
+        collection: "other".parse().expect("a name"),
+        shards: 1,
+        spec: options().spec,
+        keep_originals: false,
+    };
+    let report = fsck(&bench.stores, "local", &[other], Repair::Yes)
+        .await
+        .expect("checked");
+    let named = found(&report);
+    for place in ["seg/default/0", "wal/default/0"] {
+        assert!(named.contains(&(Severity::Loss, place)), "{named:?}");
+    }
+    assert!(named.contains(&(Severity::Waste, probe)));
+    assert!(!report.is_clean());
+    assert_eq!([bench.names("seg").await, bench.names("wal").await], before);
+    // Its thumbnails may be all that is left of an image.
+    assert_eq!(bench.names("thumb").await.len(), 20);
+    assert!(bench.names("probe").await.is_empty());
+    let collection = CollectionName::default_collection();
+    erase(&bench.stores, "local", &collection, ShardId::new(0), &node("a"))
+        .await
+        .expect("erased");
+    // What a deleted collection leaves is no loss.
+    let none = fsck(&bench.stores, "local", &[], Repair::No)
+        .await
+        .expect("checked");
+    assert!(none.is_clean(), "{none:?}");
 }
 
 #[tokio::test]

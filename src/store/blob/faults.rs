@@ -18,7 +18,7 @@ pub enum Operation {
     Get,
     /// [`BlobStore::list`].
     List,
-    /// [`BlobStore::delete`].
+    /// [`BlobStore::delete`], [`BlobStore::recycle`].
     Delete,
 }
 
@@ -118,6 +118,10 @@ impl<S: BlobStore> BlobStore for Faulty<S> {
 
     async fn delete(&self, name: &str) -> Result<(), BlobError> {
         self.run(Operation::Delete, name, self.inner.delete(name)).await
+    }
+
+    async fn recycle(&self, name: &str) -> Result<(), BlobError> {
+        self.run(Operation::Delete, name, self.inner.recycle(name)).await
     }
 
     fn local_path(&self, name: &str) -> Option<PathBuf> {

@@ -10,14 +10,23 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
+
+use super::spares::{PAGE, Spares, unfinished};
 
 /// Largest object that is written past the page cache: a group of the log with room to spare.
 const LARGEST_DIRECT: usize = 8 << 20;
 /// Bytes of a larger object that are handed to the disk at a time.
 const PIECE: usize = 1 << 20;
+/// Whether the disk, the quota or the size allowed to a file is full: `ENOSPC`, `EDQUOT`, `EFBIG`.
+pub(super) fn is_full_disk(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
 
 /// Whether the file system of a folder keeps the order that this module rests on.
 #[cfg(target_os = "linux")]
@@ -48,17 +57,27 @@ pub(super) enum Outcome {
     NotSynced(io::Error),
 }
 
-/// Puts a new file at `path`. Blocking.
-pub(super) fn create(path: &Path, data: &Bytes) -> Outcome {
+/// Puts a new file at `path`, in a spare one where there is one. Blocking.
+pub(super) fn create(path: &Path, data: &Bytes, spares: &Spares) -> Outcome {
+    match try_to_create(path, data, spares) {
+        // What spares occupy is free space.
+        Outcome::Failed(error) if is_full_disk(&error) && spares.clear() => try_to_create(path, data, spares),
+        outcome => outcome,
+    }
+}
+
+fn try_to_create(path: &Path, data: &Bytes, spares: &Spares) -> Outcome {
     let Some(folder) = path.parent() else {
         return Outcome::NotThisWay;
     };
     // As unfinished writes are called here, so that they are swept with them.
-    let mut staged = path.as_os_str().to_owned();
-    staged.push(format!("#{}", rand::random::<u64>()));
-    let staged = PathBuf::from(staged);
+    let spare = spares.take(folder, data.len());
+    let (staged, way) = match spare {
+        Some(spare) => (spare, Way::Again),
+        None => (unfinished(path), Way::New),
+    };
     let written = if data.len() <= LARGEST_DIRECT {
-        write_direct(&staged, data)
+        write_direct(&staged, data, way, spares)
     } else {
         write_in_pieces(&staged, data)
     };
@@ -74,22 +93,39 @@ pub(super) fn create(path: &Path, data: &Bytes) -> Outcome {
             };
         }
     };
-    let linked = std::fs::hard_link(&staged, path);
-    let _ = std::fs::remove_file(&staged);
-    match linked {
+    let named = give_name(&staged, path);
+    if named.is_err() {
+        let _ = std::fs::remove_file(&staged);
+    }
+    match named {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Outcome::Exists,
         Err(error) => Outcome::Failed(error),
-        Ok(()) => {
-            let (file, folder) = std::thread::scope(|scope| {
-                let folder = scope.spawn(|| File::open(folder)?.sync_all());
-                (file.sync_all(), folder.join())
-            });
-            match file.and(folder.unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))) {
-                Ok(()) => Outcome::Created,
-                Err(error) => Outcome::NotSynced(error),
-            }
-        }
+        Ok(()) => match spares.sync(&file, folder) {
+            Ok(()) => Outcome::Created,
+            Err(error) => Outcome::NotSynced(error),
+        },
     }
+}
+
+/// Gives a file in the same folder the name `path`, unless that is taken.
+#[cfg(target_os = "linux")]
+fn give_name(staged: &Path, path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, staged, CWD, path, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => link(staged, path),
+        renamed => Ok(renamed?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_name(staged: &Path, path: &Path) -> io::Result<()> {
+    link(staged, path)
+}
+
+fn link(staged: &Path, path: &Path) -> io::Result<()> {
+    std::fs::hard_link(staged, path)?;
+    std::fs::remove_file(staged)
 }
 
 /// Gives a file the name `path` as well. Blocking. The order is the usual one, for this is not on anybody's way.
@@ -123,34 +159,40 @@ fn write_in_pieces(path: &Path, data: &Bytes) -> io::Result<File> {
     Ok(file)
 }
 
-/// A new file with these bytes, on the disk but for its metadata.
+/// Where bytes go that are written past the page cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// To a new file.
+    New,
+    /// To one that is there, in the place of what it holds.
+    Again,
+}
+
+/// A file with these bytes, on the disk but for its metadata.
 #[cfg(target_os = "linux")]
-fn write_direct(path: &Path, data: &Bytes) -> io::Result<File> {
+fn write_direct(path: &Path, data: &Bytes, way: Way, spares: &Spares) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
 
-    /// What writes past the page cache are multiples of, in memory and on disk; no disk has larger blocks.
-    const PAGE: usize = 4096;
-    #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
-    #[repr(C, align(4096))]
-    struct Page([u8; PAGE]);
-
-    let mut pages = vec![Page([0; PAGE]); data.len().div_ceil(PAGE)];
+    let mut pages = spares.borrow_pages(data.len().div_ceil(PAGE));
     let padded: &mut [u8] = bytemuck::cast_slice_mut(&mut pages);
     padded[..data.len()].copy_from_slice(data);
+    padded[data.len()..].fill(0);
     let mut file = File::options()
         .write(true)
-        .create_new(true)
+        .create_new(way == Way::New)
         .custom_flags(rustix::fs::OFlags::DIRECT.bits().cast_signed())
         .open(path)?;
     file.write_all(padded)?;
-    if padded.len() != data.len() {
+    let longer = way == Way::Again && file.metadata()?.len() > padded.len() as u64;
+    if padded.len() != data.len() || longer {
         file.set_len(data.len() as u64)?;
     }
+    spares.give_pages_back(pages);
     Ok(file)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn write_direct(_: &Path, _: &Bytes) -> io::Result<File> {
+fn write_direct(_: &Path, _: &Bytes, _: Way, _: &Spares) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -178,10 +220,11 @@ mod tests {
     #[test]
     fn files_of_every_length_are_whole_and_never_overwritten() {
         let dir = tempfile::tempdir().expect("a temporary folder");
+        let spares = Spares::default();
         for len in [0, 1, 4095, 4096, 4097, 70_000, LARGEST_DIRECT, LARGEST_DIRECT + 1] {
             let path = dir.path().join(len.to_string());
             let data: Bytes = (0..len).map(|i| (i % 251) as u8).collect();
-            match create(&path, &data) {
+            match create(&path, &data, &spares) {
                 Outcome::Created => {}
                 // Some file systems take no such writes: then nothing may be left.
                 Outcome::NotThisWay => {
@@ -191,7 +234,7 @@ mod tests {
                 other => panic!("{len} bytes: {other:?}"),
             }
             assert_eq!(std::fs::read(&path).expect("there"), data);
-            let again = create(&path, &Bytes::from_static(b"other"));
+            let again = create(&path, &Bytes::from_static(b"other"), &spares);
             assert!(matches!(again, Outcome::Exists), "{again:?}");
             assert_eq!(std::fs::read(&path).expect("there"), data);
         }
@@ -200,7 +243,39 @@ mod tests {
             .map(|entry| entry.expect("readable").file_name().into_string().expect("UTF-8"))
             .collect();
         assert!(names.iter().all(|name| !name.contains('#')), "{names:?}");
-        let nowhere = create(&dir.path().join("none/x"), &Bytes::new());
+        let nowhere = create(&dir.path().join("none/x"), &Bytes::new(), &spares);
         assert!(matches!(nowhere, Outcome::NotThisWay), "{nowhere:?}");
+    }
+
+    #[test]
+    fn spares_are_written_again_whole_whatever_they_held() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let spares = Spares::default();
+        if !keeps_order(dir.path()) {
+            return;
+        }
+        let data =
+            |len: usize, seed: usize| -> Bytes { (0..len).map(|i| ((i + seed) % 251) as u8).collect() };
+        let mut inodes = std::collections::HashSet::new();
+        // Longer, shorter and equal ones follow each other.
+        for (round, pages) in [6, 9, 4, 4, 20, 5].into_iter().enumerate() {
+            let path = dir.path().join(round.to_string());
+            let bytes = data(pages * PAGE, round);
+            let created = create(&path, &bytes, &spares);
+            assert!(matches!(created, Outcome::Created), "{created:?}");
+            assert_eq!(std::fs::read(&path).expect("there"), bytes);
+            inodes.insert(std::os::unix::fs::MetadataExt::ino(
+                &std::fs::metadata(&path).expect("there"),
+            ));
+            assert!(spares.keep(&path));
+            // The next object's sync makes it spare.
+            let small = dir.path().join(format!("small-{round}"));
+            create(&small, &data(100, 0), &spares);
+            // Never one of whole blocks in the place of another.
+            let taken = create(&small, &data(PAGE, 1), &spares);
+            assert!(matches!(taken, Outcome::Exists), "{taken:?}");
+            assert_eq!(std::fs::read(&small).expect("there"), data(100, 0));
+        }
+        assert!(inodes.len() < 6, "no file was used again");
     }
 }

@@ -65,6 +65,10 @@ impl<S: BlobStore> BlobStore for Metered<S> {
         timed("delete", self.inner.delete(name)).await
     }
 
+    async fn recycle(&self, name: &str) -> Result<(), BlobError> {
+        timed("delete", self.inner.recycle(name)).await
+    }
+
     fn local_path(&self, name: &str) -> Option<PathBuf> {
         self.inner.local_path(name)
     }

@@ -9,6 +9,7 @@ mod metered;
 mod object;
 mod probe;
 mod retry;
+mod spares;
 #[cfg(test)]
 mod tests;
 
@@ -144,6 +145,14 @@ pub trait BlobStore: Send + Sync + 'static {
     /// [`BlobError::Unavailable`].
     async fn delete(&self, name: &str) -> Result<(), BlobError>;
 
+    /// [`Self::delete`] of an object that nobody reads or has mapped any more: its file may be written again for another one.
+    ///
+    /// # Errors
+    /// As there.
+    async fn recycle(&self, name: &str) -> Result<(), BlobError> {
+        self.delete(name).await
+    }
+
     /// Path of an object in the local file system, for mapping it into memory; `None` when the store is remote.
     fn local_path(&self, name: &str) -> Option<PathBuf>;
 }
@@ -168,6 +177,10 @@ impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
 
     async fn delete(&self, name: &str) -> Result<(), BlobError> {
         (**self).delete(name).await
+    }
+
+    async fn recycle(&self, name: &str) -> Result<(), BlobError> {
+        (**self).recycle(name).await
     }
 
     fn local_path(&self, name: &str) -> Option<PathBuf> {

@@ -16,7 +16,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryConfig};
 
-use super::local::{self, Outcome};
+use super::local::{self, Outcome, is_full_disk};
+use super::spares::Spares;
 use super::{BlobError, BlobMeta, BlobStore, Created};
 
 /// How to reach a bucket of an S3-compatible store. What is `None` comes from the usual `AWS_*` variables.
@@ -42,8 +43,8 @@ pub struct ObjectBlobStore {
     inner: Arc<dyn ObjectStore>,
     /// The folder, when the objects are files.
     root: Option<PathBuf>,
-    /// Whether small files are created as [`local`] does.
-    one_round: bool,
+    /// Where files are created as [`local`] does: what they are made of.
+    one_round: Option<Arc<Spares>>,
     /// Folder within the store; empty for none.
     prefix: String,
 }
@@ -68,7 +69,7 @@ impl ObjectBlobStore {
             .with_fsync(true);
         Ok(Self {
             inner: Arc::new(inner),
-            one_round: local::keeps_order(&root_path),
+            one_round: local::keeps_order(&root_path).then(Arc::default),
             root: Some(root_path),
             prefix: String::new(),
         })
@@ -80,7 +81,7 @@ impl ObjectBlobStore {
         Self {
             inner: Arc::new(InMemory::new()),
             root: None,
-            one_round: false,
+            one_round: None,
             prefix: String::new(),
         }
     }
@@ -125,7 +126,7 @@ impl ObjectBlobStore {
         Ok(Self {
             inner: Arc::new(inner),
             root: None,
-            one_round: false,
+            one_round: None,
             prefix: options.prefix.clone(),
         })
     }
@@ -218,9 +219,9 @@ fn sync(path: &Path) -> io::Result<()> {
 #[async_trait]
 impl BlobStore for ObjectBlobStore {
     async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
-        if let Some(path) = self.local_path(name).filter(|_| self.one_round) {
-            let bytes = data.clone();
-            let created = self.create_as_file(name, move || local::create(&path, &bytes));
+        if let (Some(path), Some(spares)) = (self.local_path(name), &self.one_round) {
+            let (bytes, spares) = (data.clone(), Arc::clone(spares));
+            let created = self.create_as_file(name, move || local::create(&path, &bytes, &spares));
             if let Some(answer) = created.await {
                 return answer;
             }
@@ -300,6 +301,16 @@ impl BlobStore for ObjectBlobStore {
         }
     }
 
+    async fn recycle(&self, name: &str) -> Result<(), BlobError> {
+        if let (Some(path), Some(spares)) = (self.local_path(name), &self.one_round) {
+            let spares = Arc::clone(spares);
+            if let Ok(true) = tokio::task::spawn_blocking(move || spares.keep(&path)).await {
+                return Ok(());
+            }
+        }
+        self.delete(name).await
+    }
+
     fn local_path(&self, name: &str) -> Option<PathBuf> {
         self.root.as_ref().map(|root| root.join(name))
     }
@@ -328,14 +339,6 @@ fn is_refusal(error: &object_store::Error) -> bool {
             | Error::PermissionDenied { .. }
             | Error::Unauthenticated { .. }
             | Error::UnknownConfigurationKey { .. }
-    )
-}
-
-/// Whether the disk, the quota or the size allowed to a file is full: `ENOSPC`, `EDQUOT`, `EFBIG`.
-fn is_full_disk(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
     )
 }
 

@@ -164,6 +164,10 @@ impl<S: BlobStore> BlobStore for Retrying<S> {
         self.persist(|| self.inner.delete(name)).await
     }
 
+    async fn recycle(&self, name: &str) -> Result<(), BlobError> {
+        self.persist(|| self.inner.recycle(name)).await
+    }
+
     fn local_path(&self, name: &str) -> Option<PathBuf> {
         self.inner.local_path(name)
     }

@@ -108,6 +108,10 @@ impl BlobStore for CountedBlobs {
         self.0.delete(name).await
     }
 
+    async fn recycle(&self, name: &str) -> Result<(), BlobError> {
+        self.0.recycle(name).await
+    }
+
     fn local_path(&self, name: &str) -> Option<PathBuf> {
         self.0.local_path(name)
     }

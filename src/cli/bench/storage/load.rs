@@ -14,6 +14,10 @@ use crate::types::{
     ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, ImageId, ImageRecord, PdqHash, PixelHash,
 };
 
+fn id(n: u64) -> ImageId {
+    ContentHash::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes()).into()
+}
+
 /// A record that differs from those of other numbers in everything; its embedding points anywhere.
 pub(super) fn record(n: u64, dim: usize) -> ImageRecord {
     let hash = blake3::hash(&n.to_le_bytes());
@@ -115,7 +119,8 @@ pub(super) enum Until {
     Records(u64),
 }
 
-/// Writers that each store a record, wait for the answer, and go on; each record once.
+/// Writers that each store a record, wait for the answer, and go on; each record once. Like a client, they have the next one
+/// ready when the answer comes.
 #[derive(Debug)]
 pub(super) struct Load {
     pub(super) writers: u16,
@@ -159,21 +164,30 @@ impl Load {
                 let (shard, next, tick) = (Arc::clone(shard), Arc::clone(&self.next), tick.clone());
                 let (dim, deletes) = (self.dim, self.deletes);
                 tokio::spawn(async move {
+                    let make = || {
+                        let n = next.fetch_add(1, Ordering::Relaxed);
+                        (n, record(n, dim))
+                    };
                     let mut times = Times::default();
+                    let mut made = make();
                     loop {
-                        if matches!(until, Until::Time(duration) if begin.elapsed() >= duration) {
+                        let (n, record) = made;
+                        if match until {
+                            Until::Time(duration) => begin.elapsed() >= duration,
+                            Until::Records(count) => n >= count,
+                        } {
                             return anyhow::Ok(times);
                         }
-                        let n = next.fetch_add(1, Ordering::Relaxed);
-                        if matches!(until, Until::Records(count) if n >= count) {
-                            return Ok(times);
-                        }
-                        times.0.push(append(&shard, n, dim).await?);
+                        let following = async {
+                            // When all writers have sent theirs.
+                            tokio::task::yield_now().await;
+                            make()
+                        };
+                        let (time, following) = futures::join!(append(&shard, n, record), following);
+                        times.0.push(time?);
+                        made = following;
                         if let Some(earlier) = n.checked_sub(LATER).filter(|&n| goes(n, deletes)) {
-                            ensure!(
-                                shard.delete(record(earlier, 1).id).await?,
-                                "record {earlier} was not there"
-                            );
+                            ensure!(shard.delete(id(earlier)).await?, "record {earlier} was not there");
                         }
                         tick();
                     }
@@ -195,12 +209,14 @@ fn goes(n: u64, percent: u8) -> bool {
     direction(&mut state) + 0.5 < f32::from(percent) / 100.0
 }
 
-/// Stores a record, however often it takes; returns how long the call took that did it.
-async fn append(shard: &Shard, n: u64, dim: usize) -> anyhow::Result<f64> {
+/// Stores record `n`, however often it takes; returns how long the call took that did it.
+async fn append(shard: &Shard, n: u64, first: ImageRecord) -> anyhow::Result<f64> {
+    let dim = first.fingerprint.embedding.dim();
+    let mut made = Some(first);
     loop {
-        let record = record(n, dim);
+        let next = made.take().unwrap_or_else(|| record(n, dim));
         let start = Instant::now();
-        match shard.append(record).await {
+        match shard.append(next).await {
             Ok(_) => return Ok(start.elapsed().as_secs_f64()),
             Err(error) if error.kind() == ErrorKind::Overloaded => {
                 tokio::time::sleep(Duration::from_millis(50)).await;

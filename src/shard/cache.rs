@@ -1,0 +1,66 @@
+//! Copies of a remote store's segments on the local disk, to be mapped. They are not synced: what is found there and is not
+//! the segment is fetched again.
+
+use std::collections::HashSet;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{ShardOptions, Stores, objects};
+use crate::types::{CollectionName, SegmentId, ShardId};
+
+/// Younger copies may be of a segment that is not published yet.
+const YOUNG: Duration = Duration::from_secs(3600);
+
+/// Where the copy of an object is, if copies are made of it.
+pub(crate) fn path(stores: &Stores, options: &ShardOptions, name: &str) -> Option<PathBuf> {
+    // A store of files is mapped where it is.
+    if stores.blobs.local_path(name).is_some() {
+        return None;
+    }
+    Some(options.cache_dir.as_ref()?.join(name))
+}
+
+/// Writes a copy; half-written, it never has its name. Blocking.
+pub(crate) fn write(path: &Path, object: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(object)?;
+    file.persist(path).map_err(|e| e.error)?;
+    Ok(())
+}
+
+/// Removes a copy; tells whether there was one. Readers keep their mapping.
+pub(crate) fn forget(stores: &Stores, options: &ShardOptions, name: &str) -> bool {
+    path(stores, options, name).is_some_and(|path| std::fs::remove_file(path).is_ok())
+}
+
+/// Removes the copies of segments that a shard no longer has, and what writes left that were cut off.
+pub(crate) fn sweep(
+    stores: &Stores,
+    options: &ShardOptions,
+    (collection, shard): (&CollectionName, ShardId),
+    segments: impl IntoIterator<Item = SegmentId>,
+) {
+    let Some(folder) = path(stores, options, &objects::folder(collection, shard)) else {
+        return;
+    };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    let wanted: HashSet<String> = segments.into_iter().map(|id| format!("{id}.seg")).collect();
+    for entry in entries.flatten() {
+        let modified = entry.metadata().and_then(|meta| meta.modified());
+        let old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age >= YOUNG));
+        if old
+            && !entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| wanted.contains(name))
+        {
+            // What stays is looked at again.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}

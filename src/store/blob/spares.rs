@@ -1,0 +1,215 @@
+//! Files of removed log objects, kept for later ones.
+//!
+//! A file that is there already, with its place on the disk, is written faster than a new one; and ext4 without a journal passes
+//! over every file that was deleted in the last minutes, one by one, whenever it makes a new one: where the log removes a thousand
+//! files a second, a new one soon takes as long as its sync.
+//!
+//! What was an object becomes a spare when its name is gone from the disk, not before: its folder is synced by the next
+//! object that is put there. A spare is called as an unfinished write is, in its object's folder, and swept like one.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+/// Spares of all folders together: what a segment's log holds, with room to spare; 80 MB with 64 writers.
+const MOST: usize = 1024;
+/// Sizes of the files that are kept.
+const KEPT: std::ops::RangeInclusive<u64> = 16 << 10..=1 << 20;
+/// What writes past the page cache are multiples of, in memory and on disk; no disk has larger blocks.
+pub(super) const PAGE: usize = 4096;
+
+/// Memory that is written to the disk as it is.
+#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(4096))]
+pub(super) struct Page([u8; PAGE]);
+
+/// What new objects are made of: spare files, and memory on its way to them.
+#[derive(Default)]
+pub(super) struct Spares {
+    folders: Mutex<Folders>,
+    pages: Mutex<Vec<Page>>,
+}
+
+#[derive(Debug, Default)]
+struct Folders {
+    of: HashMap<PathBuf, Files>,
+    count: usize,
+}
+
+#[derive(Debug, Default)]
+struct Files {
+    /// Their names may come back after a power failure.
+    removed: Vec<PathBuf>,
+    free: Vec<PathBuf>,
+}
+
+/// A name in `folder` as unfinished writes have it.
+pub(super) fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!("#{}", rand::random::<u64>()));
+    PathBuf::from(name)
+}
+
+impl Spares {
+    /// Takes an object's name away and keeps its file; `false` when it was not kept and is to be removed. Blocking.
+    pub(super) fn keep(&self, path: &Path) -> bool {
+        let Some(folder) = path.parent() else { return false };
+        if self.folders.lock().count >= MOST || !is_ours_alone(path) {
+            return false;
+        }
+        let spare = unfinished(&folder.join("spare"));
+        if std::fs::rename(path, &spare).is_err() {
+            return false;
+        }
+        let mut folders = self.folders.lock();
+        folders.count += 1;
+        folders
+            .of
+            .entry(folder.to_owned())
+            .or_default()
+            .removed
+            .push(spare);
+        true
+    }
+
+    /// A file of a folder that may be written, for an object of `len` bytes.
+    pub(super) fn take(&self, folder: &Path, len: usize) -> Option<PathBuf> {
+        if !fits(len as u64) {
+            return None;
+        }
+        let mut folders = self.folders.lock();
+        let spare = folders.of.get_mut(folder)?.free.pop()?;
+        folders.count = folders.count.saturating_sub(1);
+        Some(spare)
+    }
+
+    /// Syncs a new object's file and its folder at the same time. Blocking.
+    pub(super) fn sync(&self, file: &File, folder: &Path) -> io::Result<()> {
+        let leaving = {
+            let mut folders = self.folders.lock();
+            folders
+                .of
+                .get_mut(folder)
+                .map(|files| std::mem::take(&mut files.removed))
+        };
+        let (file, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| File::open(folder)?.sync_all());
+            (file.sync_all(), other.join())
+        });
+        let synced = file.and(other.unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))));
+        if let Some(leaving) = leaving.filter(|leaving| !leaving.is_empty()) {
+            let mut folders = self.folders.lock();
+            let files = folders.of.entry(folder.to_owned()).or_default();
+            match &synced {
+                Ok(()) => files.free.extend(leaving),
+                Err(_) => files.removed.extend(leaving),
+            }
+        }
+        synced
+    }
+
+    /// Memory with whatever it held.
+    pub(super) fn borrow_pages(&self, count: usize) -> Vec<Page> {
+        let mut pages = std::mem::take(&mut *self.pages.lock());
+        pages.resize(count, Page([0; PAGE]));
+        pages
+    }
+
+    /// Keeps memory for the next one, unless it is more than most need.
+    pub(super) fn give_pages_back(&self, pages: Vec<Page>) {
+        if fits((pages.len() * PAGE) as u64) {
+            *self.pages.lock() = pages;
+        }
+    }
+
+    /// Gives the space of all spares back; tells whether there were any. Blocking.
+    pub(super) fn clear(&self) -> bool {
+        let folders = std::mem::take(&mut *self.folders.lock());
+        let mut any = false;
+        for files in folders.of.into_values() {
+            for spare in files.removed.into_iter().chain(files.free) {
+                any |= std::fs::remove_file(spare).is_ok();
+            }
+        }
+        any
+    }
+}
+
+impl std::fmt::Debug for Spares {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spares")
+            .field("count", &self.folders.lock().count)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether spares are for objects of this many bytes: of those that a disk takes as they are, in whole pages.
+fn fits(len: u64) -> bool {
+    KEPT.contains(&len) && len.is_multiple_of(PAGE as u64)
+}
+
+/// Whether an object is a file of the sizes kept, and nobody has given it another name.
+#[cfg(unix)]
+fn is_ours_alone(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.nlink() == 1 && fits(meta.len()))
+}
+
+#[cfg(not(unix))]
+fn is_ours_alone(_: &Path) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(folder: &Path, name: &str, len: usize) -> PathBuf {
+        let path = folder.join(name);
+        std::fs::write(&path, vec![7; len]).expect("written");
+        path
+    }
+
+    #[test]
+    fn a_removed_file_is_spare_once_its_folder_is_synced() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let folder = dir.path();
+        let spares = Spares::default();
+        let large = object(folder, "large", 20 << 10);
+        assert!(spares.keep(&large) && !large.exists());
+        assert_eq!(spares.take(folder, 20 << 10), None, "its name may come back");
+        let other = File::open(object(folder, "other", 1)).expect("there");
+        spares.sync(&other, folder).expect("synced");
+        let spare = spares.take(folder, 20 << 10).expect("one");
+        assert_eq!(std::fs::metadata(&spare).expect("there").len(), 20 << 10);
+        assert_eq!(spares.take(folder, 20 << 10), None, "taken once");
+        assert!(!spares.clear(), "nothing is left");
+    }
+
+    #[test]
+    fn files_that_others_may_read_or_that_do_not_fit_are_not_kept() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let folder = dir.path();
+        let spares = Spares::default();
+        for (name, len) in [("small", 4096), ("uneven", 20_000), ("huge", 2 << 20)] {
+            let path = object(folder, name, len);
+            assert!(!spares.keep(&path) && path.exists(), "{name}");
+        }
+        let backed_up = object(folder, "backed-up", 20 << 10);
+        std::fs::hard_link(&backed_up, folder.join("backup")).expect("linked");
+        assert!(!spares.keep(&backed_up) && backed_up.exists());
+        assert!(!spares.keep(&folder.join("missing")));
+        for n in 0..=MOST {
+            assert_eq!(spares.keep(&object(folder, &n.to_string(), 16 << 10)), n < MOST);
+        }
+        assert!(spares.clear());
+        assert_eq!(
+            std::fs::read_dir(folder).expect("there").count(),
+            6,
+            "the objects"
+        );
+    }
+}
