@@ -100,9 +100,18 @@ fn corners(plane: &Plane, quota: usize) -> Vec<Corner> {
     spread(suppress(peaks(scored(plane), w, h), w, h), w, quota)
 }
 
+/// A corner with its response, before it is chosen: many are looked at.
+#[derive(Clone, Copy)]
+struct Scored {
+    score: f32,
+    x: u32,
+    y: u32,
+    dark: bool,
+}
+
 /// All corners with Harris' response over a 7×7 window (k = 0.04), row by row.
 #[inline(always)]
-fn scored(plane: &Plane) -> Vec<(f32, Corner)> {
+fn scored(plane: &Plane) -> Vec<Scored> {
     let (w, h) = (plane.width, plane.height);
     let mut found = Vec::with_capacity(4096);
     let mut columns = Columns::new(w);
@@ -118,12 +127,18 @@ fn scored(plane: &Plane) -> Vec<(f32, Corner)> {
                 let (dark, bright) = (u64::from_le_bytes(*dark), u64::from_le_bytes(*bright));
                 // one bit a lane
                 let mut left = dark | bright;
+                if left == 0 {
+                    continue;
+                }
+                let scores = columns.harris(start);
                 while left != 0 {
                     let bit = left.trailing_zeros();
                     left &= left - 1;
-                    let (x, dark) = (start + bit as usize / 8, dark >> bit & 1 == 1);
-                    if x < w - MARGIN {
-                        found.push((columns.harris(x), Corner { x, y, dark }));
+                    let (lane, dark) = (bit as usize / 8, dark >> bit & 1 == 1);
+                    if start + lane < w - MARGIN {
+                        let [x, y] = [start + lane, y].map(|at| at as u32);
+                        let score = scores[lane];
+                        found.push(Scored { score, x, y, dark });
                     }
                 }
             }
@@ -136,7 +151,10 @@ fn scored(plane: &Plane) -> Vec<(f32, Corner)> {
 /// Half the window of Harris' response.
 const REACH: usize = 3;
 
-/// Products of the gradients, summed over the rows of the window, one sum a column.
+/// Responses that are computed side by side.
+const RESPONSES: usize = 8;
+
+/// Products of the gradients, summed over the rows of the window, one sum a column, and room for whole lanes.
 struct Columns {
     xx: Vec<i32>,
     xy: Vec<i32>,
@@ -146,11 +164,8 @@ struct Columns {
 impl Columns {
     #[inline(always)]
     fn new(width: usize) -> Self {
-        Self {
-            xx: vec![0; width],
-            xy: vec![0; width],
-            yy: vec![0; width],
-        }
+        let [xx, xy, yy] = [(); 3].map(|()| vec![0; width + RESPONSES]);
+        Self { xx, xy, yy }
     }
 
     #[inline(always)]
@@ -182,12 +197,30 @@ impl Columns {
         }
     }
 
+    /// The responses from column `x` on.
     #[inline(always)]
-    fn harris(&self, x: usize) -> f32 {
-        let sum = |column: &[i32]| column[x - REACH..=x + REACH].iter().sum::<i32>() as f32;
-        let (xx, xy, yy) = (sum(&self.xx), sum(&self.xy), sum(&self.yy));
-        xx * yy - xy * xy - 0.04 * (xx + yy) * (xx + yy)
+    fn harris(&self, x: usize) -> [f32; RESPONSES] {
+        let (xx, xy, yy) = (summed(&self.xx, x), summed(&self.xy, x), summed(&self.yy, x));
+        let mut responses = [0.0; RESPONSES];
+        for lane in 0..RESPONSES {
+            let (xx, xy, yy) = (xx[lane] as f32, xy[lane] as f32, yy[lane] as f32);
+            responses[lane] = xx * yy - xy * xy - 0.04 * (xx + yy) * (xx + yy);
+        }
+        responses
     }
+}
+
+/// Sums over the window's columns, for places from `x` on.
+#[inline(always)]
+fn summed(columns: &[i32], x: usize) -> [i32; RESPONSES] {
+    let columns = &columns[x - REACH..x + REACH + RESPONSES];
+    let mut sums = [0; RESPONSES];
+    for step in 0..=2 * REACH {
+        for lane in 0..RESPONSES {
+            sums[lane] += columns[step + lane];
+        }
+    }
+    sums
 }
 
 /// Pixels that are tested side by side.
@@ -255,34 +288,33 @@ fn joined(
 
 /// The corners that no neighbour among the eight outdoes.
 #[inline(always)]
-fn peaks(scored: Vec<(f32, Corner)>, width: usize, height: usize) -> Vec<(f32, Corner)> {
+fn peaks(mut scored: Vec<Scored>, width: usize, height: usize) -> Vec<Scored> {
     let mut scores = vec![f32::MIN; width * height];
-    for (score, corner) in &scored {
-        scores[corner.y * width + corner.x] = *score;
+    for corner in &scored {
+        scores[corner.y as usize * width + corner.x as usize] = corner.score;
     }
-    scored
-        .into_iter()
-        .filter(|&(score, Corner { x, y, .. })| {
-            (y - 1..=y + 1).all(|row| {
-                let start = row * width + x - 1;
-                scores[start..start + 3].iter().all(|&other| other <= score)
-            })
+    scored.retain(|&Scored { score, x, y, .. }| {
+        let (x, y) = (x as usize, y as usize);
+        (y - 1..=y + 1).all(|row| {
+            let start = row * width + x - 1;
+            scores[start..start + 3].iter().all(|&other| other <= score)
         })
-        .collect()
+    });
+    scored
 }
 
 /// Keeps corners that no stronger one stands beside, within 2 pixels; strongest first.
-fn suppress(mut found: Vec<(f32, Corner)>, width: usize, height: usize) -> Vec<Corner> {
+fn suppress(mut found: Vec<Scored>, width: usize, height: usize) -> Vec<Corner> {
     // All places differ: an unstable sort has one answer too.
-    found.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then((a.1.y, a.1.x).cmp(&(b.1.y, b.1.x))));
+    found.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then((a.y, a.x).cmp(&(b.y, b.x))));
     let mut taken = vec![false; width * height];
     let mut kept = Vec::new();
-    for (_, corner) in found {
-        let Corner { x, y, .. } = corner;
+    for Scored { x, y, dark, .. } in found {
+        let (x, y) = (x as usize, y as usize);
         if taken[y * width + x] {
             continue;
         }
-        kept.push(corner);
+        kept.push(Corner { x, y, dark });
         for row in y - 2..=y + 2 {
             taken[row * width + x - 2..=row * width + x + 2].fill(true);
         }

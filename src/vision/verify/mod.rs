@@ -112,9 +112,8 @@ impl Features {
     #[must_use]
     pub fn extract(preview: &RgbImage) -> Self {
         let luma = Plane::luma(preview);
-        let chroma = Plane::chroma(preview);
+        let (chroma, texture) = wide(Look { preview, luma: &luma });
         let views = frame::views(&luma);
-        let texture = texture(&luma);
         let mut pyramid = vec![luma];
         while pyramid.len() < 6 {
             let last = &pyramid[pyramid.len() - 1];
@@ -165,6 +164,21 @@ impl Features {
     }
 }
 
+/// Averages the colours of a preview and tells its texture.
+struct Look<'a> {
+    preview: &'a RgbImage,
+    luma: &'a Plane,
+}
+
+impl Kernel for Look<'_> {
+    type Output = ([Plane; 2], Texture);
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        (Plane::chroma(self.preview), texture(self.luma))
+    }
+}
+
 /// Finds and describes the keypoints of a plane.
 struct Describe<'a>(&'a Plane);
 
@@ -206,6 +220,7 @@ pub fn close_up(image: &RgbImage) -> RgbImage {
     super::resize::fit(image, CLOSE_UP_SIDE)
 }
 
+#[inline(always)]
 fn texture(luma: &Plane) -> Texture {
     let (mut flat, mut hard, mut count) = (0u32, 0u32, 0u32);
     let (mut sum, mut squares) = (0u64, 0u64);

@@ -37,6 +37,7 @@ impl Plane {
 
     /// Blue and red difference, BT.601, centred on 128, at a quarter of the size: means of 4×4 pixels, of fewer where the image
     /// has fewer. What is left over at the right and at the bottom is dropped.
+    #[inline(always)]
     pub(super) fn chroma(image: &RgbImage) -> [Self; 2] {
         let (width, height) = (image.width() as usize, image.height() as usize);
         let (block_width, block_height) = (BLOCK.min(width), BLOCK.min(height));

@@ -1,7 +1,5 @@
 //! Tile by tile comparison of one image with another warped onto it.
 
-use std::ops::{Add, Mul, Sub};
-
 use super::affine::Affine;
 use super::plane::Plane;
 use crate::vision::wide::{Kernel, whole, wide};
@@ -187,12 +185,12 @@ impl Scratch {
         for y in 1..=bottom - top {
             for x in (0..count).step_by(LANES) {
                 let at = y * stride + 1 + x;
-                let mut keep = Lanes::default();
-                keep.0[..(count - x).min(LANES)].fill(1.0);
+                let mut keep = [0.0; LANES];
+                keep[..(count - x).min(LANES)].fill(1.0);
                 sums.add(
-                    Around::at(&self.pixels, at, stride),
-                    Around::at(&self.samples, at, stride),
-                    keep,
+                    &Around::at(&self.pixels, at, stride),
+                    &Around::at(&self.samples, at, stride),
+                    &keep,
                 );
             }
         }
@@ -240,60 +238,6 @@ fn sampled(plane: &Plane, x: [f32; LANES], y: [f32; LANES]) -> [f32; LANES] {
     samples
 }
 
-/// Values of neighbouring pixels, side by side.
-#[derive(Clone, Copy, Default)]
-struct Lanes([f32; LANES]);
-
-impl Lanes {
-    #[inline(always)]
-    fn of(data: &[f32], from: usize) -> Self {
-        let mut lanes = [0.0; LANES];
-        lanes.copy_from_slice(&data[from..from + LANES]);
-        Self(lanes)
-    }
-
-    #[inline(always)]
-    fn joined(self, other: Self, operation: impl Fn(f32, f32) -> f32) -> Self {
-        let mut lanes = self.0;
-        for (lane, other) in lanes.iter_mut().zip(other.0) {
-            *lane = operation(*lane, other);
-        }
-        Self(lanes)
-    }
-
-    #[inline(always)]
-    fn sum(self) -> f32 {
-        self.0.iter().sum()
-    }
-}
-
-impl Add for Lanes {
-    type Output = Self;
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        self.joined(other, |a, b| a + b)
-    }
-}
-
-impl Sub for Lanes {
-    type Output = Self;
-
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        self.joined(other, |a, b| a - b)
-    }
-}
-
-impl Mul for Lanes {
-    type Output = Self;
-
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        self.joined(other, |a, b| a * b)
-    }
-}
-
 /// Sums over one tile of products of target `t`, source `s`, gradients `gx`, `gy`, fine detail `ft`, `fs`.
 #[derive(Default)]
 struct Sums<T> {
@@ -316,6 +260,9 @@ struct Sums<T> {
     fts: T,
 }
 
+/// Lanes that are summed side by side.
+type Lanes = [f32; LANES];
+
 /// Pixels of one row of a tile with what is around them.
 #[derive(Clone, Copy)]
 struct Around {
@@ -329,67 +276,83 @@ struct Around {
 impl Around {
     #[inline(always)]
     fn at(data: &[f32], at: usize, stride: usize) -> Self {
+        let lanes = |from: usize| {
+            let mut lanes = [0.0; LANES];
+            lanes.copy_from_slice(&data[from..from + LANES]);
+            lanes
+        };
         Self {
-            here: Lanes::of(data, at),
-            left: Lanes::of(data, at - 1),
-            right: Lanes::of(data, at + 1),
-            up: Lanes::of(data, at - stride),
-            down: Lanes::of(data, at + stride),
+            here: lanes(at),
+            left: lanes(at - 1),
+            right: lanes(at + 1),
+            up: lanes(at - stride),
+            down: lanes(at + stride),
         }
     }
 }
 
 impl Sums<Lanes> {
-    /// Adds the lanes of both sides; `keep` is 1 where a lane counts, and 0 elsewhere.
+    /// Adds the lanes of both sides; `keep` is 1 where a lane counts, and 0 elsewhere. One loop with all sums in it: many short
+    /// ones would be taken apart into single numbers.
     #[inline(always)]
-    fn add(&mut self, target: Around, source: Around, keep: Lanes) {
-        let quarter = Lanes([0.25; LANES]);
-        // The mean of both gradients converges faster than either.
-        let gx = ((target.right - target.left) + (source.right - source.left)) * quarter * keep;
-        let gy = ((target.down - target.up) + (source.down - source.up)) * quarter * keep;
-        let detail =
-            |side: Around| (side.here - (side.left + side.right + side.up + side.down) * quarter) * keep;
-        let (ft, fs) = (detail(target), detail(source));
-        let (t, s) = (target.here * keep, source.here * keep);
-        self.t = self.t + t;
-        self.s = self.s + s;
-        self.tt = self.tt + t * t;
-        self.ss = self.ss + s * s;
-        self.ts = self.ts + t * s;
-        self.gx = self.gx + gx;
-        self.gy = self.gy + gy;
-        self.gxx = self.gxx + gx * gx;
-        self.gxy = self.gxy + gx * gy;
-        self.gyy = self.gyy + gy * gy;
-        self.gxt = self.gxt + gx * t;
-        self.gyt = self.gyt + gy * t;
-        self.gxs = self.gxs + gx * s;
-        self.gys = self.gys + gy * s;
-        self.ftt = self.ftt + ft * ft;
-        self.fss = self.fss + fs * fs;
-        self.fts = self.fts + ft * fs;
+    fn add(&mut self, target: &Around, source: &Around, keep: &Lanes) {
+        for lane in 0..LANES {
+            let keep = keep[lane];
+            let difference = |side: [&Lanes; 2]| side[0][lane] - side[1][lane];
+            // The mean of both gradients converges faster than either.
+            let gx = (difference([&target.right, &target.left]) + difference([&source.right, &source.left]))
+                * 0.25
+                * keep;
+            let gy = (difference([&target.down, &target.up]) + difference([&source.down, &source.up]))
+                * 0.25
+                * keep;
+            let detail = |side: &Around| {
+                let around = side.left[lane] + side.right[lane] + side.up[lane] + side.down[lane];
+                (side.here[lane] - around * 0.25) * keep
+            };
+            let (ft, fs) = (detail(target), detail(source));
+            let (t, s) = (target.here[lane] * keep, source.here[lane] * keep);
+            self.t[lane] += t;
+            self.s[lane] += s;
+            self.tt[lane] += t * t;
+            self.ss[lane] += s * s;
+            self.ts[lane] += t * s;
+            self.gx[lane] += gx;
+            self.gy[lane] += gy;
+            self.gxx[lane] += gx * gx;
+            self.gxy[lane] += gx * gy;
+            self.gyy[lane] += gy * gy;
+            self.gxt[lane] += gx * t;
+            self.gyt[lane] += gy * t;
+            self.gxs[lane] += gx * s;
+            self.gys[lane] += gy * s;
+            self.ftt[lane] += ft * ft;
+            self.fss[lane] += fs * fs;
+            self.fts[lane] += ft * fs;
+        }
     }
 
     #[inline(always)]
     fn total(&self) -> Sums<f32> {
+        let sum = |lanes: &Lanes| lanes.iter().sum();
         Sums {
-            t: self.t.sum(),
-            s: self.s.sum(),
-            tt: self.tt.sum(),
-            ss: self.ss.sum(),
-            ts: self.ts.sum(),
-            gx: self.gx.sum(),
-            gy: self.gy.sum(),
-            gxx: self.gxx.sum(),
-            gxy: self.gxy.sum(),
-            gyy: self.gyy.sum(),
-            gxt: self.gxt.sum(),
-            gyt: self.gyt.sum(),
-            gxs: self.gxs.sum(),
-            gys: self.gys.sum(),
-            ftt: self.ftt.sum(),
-            fss: self.fss.sum(),
-            fts: self.fts.sum(),
+            t: sum(&self.t),
+            s: sum(&self.s),
+            tt: sum(&self.tt),
+            ss: sum(&self.ss),
+            ts: sum(&self.ts),
+            gx: sum(&self.gx),
+            gy: sum(&self.gy),
+            gxx: sum(&self.gxx),
+            gxy: sum(&self.gxy),
+            gyy: sum(&self.gyy),
+            gxt: sum(&self.gxt),
+            gyt: sum(&self.gyt),
+            gxs: sum(&self.gxs),
+            gys: sum(&self.gys),
+            ftt: sum(&self.ftt),
+            fss: sum(&self.fss),
+            fts: sum(&self.fts),
         }
     }
 
