@@ -56,6 +56,9 @@ const OTHER_INK: f32 = 16.0;
 const OTHER_COLOURS: f32 = 28.0;
 /// Agreement from which a picture in whatever colours is the same one.
 const SAME_DRAWING: f32 = 0.95;
+/// Chroma left and gain of brightness or colour up to which a pattern that repeats is drawn in the same colours.
+const SAME_INK: f32 = 8.0;
+const SAME_TONE: std::ops::RangeInclusive<f32> = 0.75..=1.35;
 /// Tiles that may disagree in a close-up of text, whatever their share: a page has thousands, and one number has a few.
 const TEXT_TILES: u32 = 2;
 
@@ -384,7 +387,7 @@ impl Cascade {
             found.hold_back(Gate::NoWarp);
         } else if alignment.is_another_moment() {
             found.hold_back(Gate::Burst);
-        } else if has_other_colours(verification.text_like, alignment) {
+        } else if has_other_colours(verification, alignment) {
             found.hold_back(Gate::Colours);
         } else if verification.text_like
             && !is_laid_over(alignment)
@@ -445,15 +448,22 @@ fn is_whole_frame(alignment: &Alignment) -> bool {
         && alignment.agreement() >= WHOLE_AGREEMENT
 }
 
-/// Whether all that differs was laid over one of the images: a sticker that moved between two exposures was not.
+/// Whether all that differs was laid over one of the images, or written over it: a sticker that moved between two exposures was not.
 fn is_laid_over(alignment: &Alignment) -> bool {
-    alignment.laid_over && (alignment.moved == 0 || alignment.fine_correlation >= SAME_NOISE)
+    (alignment.laid_over || alignment.written_over)
+        && (alignment.moved == 0 || alignment.fine_correlation >= SAME_NOISE)
 }
 
-/// Whether two images of one geometry are drawn in colours that no change of tone turns into each other.
-fn has_other_colours(text_like: bool, alignment: &Alignment) -> bool {
-    let limit = if text_like { OTHER_INK } else { OTHER_COLOURS };
-    alignment.colour_residual > limit && alignment.agreement() < SAME_DRAWING
+/// Whether two images of one geometry are drawn in colours that no change of tone turns into each other. Of patterns that
+/// repeat hardly any change is believed: all of one geometry agree nearly everywhere.
+fn has_other_colours(verification: &Verification, alignment: &Alignment) -> bool {
+    let limit = [OTHER_COLOURS, OTHER_INK][usize::from(verification.text_like)];
+    let recoloured = alignment.colour_residual > SAME_INK
+        || !SAME_TONE.contains(&alignment.gain)
+        || !SAME_TONE.contains(&alignment.saturation);
+    let redrawn = recoloured || (alignment.agreement() < SAME_DRAWING && !is_laid_over(alignment));
+    (verification.repeating && redrawn)
+        || (alignment.colour_residual > limit && alignment.agreement() < SAME_DRAWING)
 }
 
 /// Share of the tiles that do not show something else, 0 to 1: hard edges make much noise when they are recompressed.

@@ -94,7 +94,7 @@ impl Gate {
         match self {
             Self::Featureless => "too little in the image to tell copies by looks",
             Self::TextLike => "text differs in places: perhaps another filling of one form",
-            Self::Colours => "one pattern in other colours",
+            Self::Colours => "one pattern, drawn in another way",
             Self::TooSmall => "text that is too small to compare in the thumbnails",
             Self::Burst => "the same scene at another moment",
             Self::Unverified => "not verified",

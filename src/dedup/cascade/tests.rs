@@ -36,6 +36,7 @@ fn perfect() -> Alignment {
         contradicting: 0,
         outstanding: 0,
         laid_over: false,
+        written_over: false,
         moved: 0,
         looked_for: 0,
         grain: 1.0,
@@ -57,6 +58,7 @@ fn verification(alignment: Alignment) -> Verification {
         alignment: Some(alignment),
         text_like: false,
         featureless: false,
+        repeating: false,
         side: 640,
     }
 }

@@ -3,8 +3,9 @@
 use super::affine::Affine;
 use super::places::Places;
 use super::planes::{ENOUGH, Planes, TEXTURED, textured};
+use super::regions::regions;
 use super::tiles::Tile;
-use super::{Alignment, Features, Verification, frame, overlay, pairing};
+use super::{Alignment, Features, Verification, frame, ink, overlay, pairing, pattern};
 use crate::types::{Region, Transform};
 use crate::vision::polygon::clip;
 
@@ -16,6 +17,8 @@ const TIGHTENINGS: usize = 3;
 const SETTLED: f64 = 0.8;
 /// What a coarser plane has to agree more, to be believed instead of a finer one.
 const CLEARLY_MORE: f64 = 0.25;
+/// Mean correlation of fine detail from which images are as sharp as each other.
+const SHARP: f32 = 0.9;
 /// Agreement from which the mirrored image is not tried.
 const MOSTLY: f64 = 0.5;
 /// Maps that differ by no more at the corners settle at the same place, pixels of A.
@@ -40,9 +43,11 @@ pub(super) const TONE: f32 = 24.0;
 pub fn verify(a: &Features, b: &Features) -> Verification {
     let best = best(a, b);
     let (texture_a, texture_b) = (a.texture(), b.texture());
+    let text_like = texture_a.is_text_like() || texture_b.is_text_like();
     Verification {
+        repeating: text_like && best.is_some() && pattern::repeats(&a.luma) && pattern::repeats(&b.luma),
         alignment: best.map(|candidate| candidate.alignment(a, b)),
-        text_like: texture_a.is_text_like() || texture_b.is_text_like(),
+        text_like,
         featureless: texture_a.is_featureless() || texture_b.is_featureless(),
         side: a.width.max(a.height).min(b.width.max(b.height)),
     }
@@ -147,7 +152,7 @@ impl Candidate {
                 (_, None) => false,
                 (None, Some(_)) => true,
                 (Some(old), Some(new)) if textured_most >= ENOUGH => {
-                    textured >= ENOUGH && new.agreement() >= old.agreement() + CLEARLY_MORE
+                    textured >= ENOUGH && new.agreement() >= old.agreement() + CLEARLY_MORE && !old.is_sharp()
                 }
                 _ => textured > textured_most,
             };
@@ -232,6 +237,15 @@ impl Candidate {
         self.agreeing as f64 / (self.agreeing + self.disagreeing).max(1) as f64
     }
 
+    /// Whether what agrees agrees in its finest detail: no coarser plane has more to say then, what disagrees is something else.
+    fn is_sharp(&self) -> bool {
+        let detail = self
+            .with(Verdict::Agrees)
+            .map(|tile| tile.fine_correlation)
+            .sum::<f32>();
+        self.agreeing >= 2 * ENOUGH && detail >= SHARP * self.agreeing as f32
+    }
+
     /// Which of two candidates explains more.
     fn worth(&self) -> f64 {
         self.agreeing as f64 * self.agreement() * self.unit
@@ -300,12 +314,28 @@ impl Candidate {
             offset: self.tone.1,
             saturation,
             colour_residual,
+            written_over: self.is_written_over(a, b, &places),
             laid_over: self.contradicting > 0 && overlay::is_laid_over(&self.tiles, self.tone, &places),
             grain: grain as f32,
             moved,
             looked_for,
             changed: self.changed(a),
         }
+    }
+
+    fn is_written_over(&self, a: &Features, b: &Features, places: &Places<'_>) -> bool {
+        let is_text = a.texture().is_text_like() || b.texture().is_text_like();
+        let contradicting = || {
+            self.with(Verdict::Disagrees)
+                .filter(|tile| unexplained(tile, self.tone) > CONTRADICTS)
+        };
+        is_text
+            && ink::is_written_over(
+                &contradicting().collect::<Vec<_>>(),
+                self.agreeing,
+                self.tone,
+                places,
+            )
     }
 
     /// How many tiles are left with more than recompression explains, and than the tiles that agree are left with.
@@ -350,48 +380,10 @@ impl Candidate {
 
     /// Boxes around neighbouring tiles that disagree.
     fn changed(&self, a: &Features) -> Vec<Region> {
-        let mut boxes: Vec<[f32; 4]> = self.with(Verdict::Disagrees).map(|t| t.bounds).collect();
-        // Join whatever touches until nothing does.
-        let mut i = 0;
-        while i < boxes.len() {
-            let touching = (i + 1..boxes.len()).find(|&j| touches(boxes[i], boxes[j]));
-            if let Some(j) = touching {
-                let other = boxes.swap_remove(j);
-                let one = boxes[i];
-                boxes[i] = [
-                    one[0].min(other[0]),
-                    one[1].max(other[1]),
-                    one[2].min(other[2]),
-                    one[3].max(other[3]),
-                ];
-                i = 0;
-            } else {
-                i += 1;
-            }
-        }
+        let boxes = self.with(Verdict::Disagrees).map(|tile| tile.bounds).collect();
         let unit = self.unit as f32;
-        let (w, h) = (a.width as f32 / unit, a.height as f32 / unit);
-        let mut regions: Vec<Region> = boxes
-            .into_iter()
-            .map(|[left, right, top, bottom]| Region {
-                x: left / w,
-                y: top / h,
-                width: (right - left) / w,
-                height: (bottom - top) / h,
-            })
-            .collect();
-        regions.sort_by(|p, q| {
-            (q.width * q.height)
-                .total_cmp(&(p.width * p.height))
-                .then(p.y.total_cmp(&q.y))
-                .then(p.x.total_cmp(&q.x))
-        });
-        regions
+        regions(boxes, [a.width as f32 / unit, a.height as f32 / unit])
     }
-}
-
-fn touches(p: [f32; 4], q: [f32; 4]) -> bool {
-    p[0] <= q[1] && q[0] <= p[1] && p[2] <= q[3] && q[2] <= p[3]
 }
 
 /// Gain and offset of brightness, fitted to the means of the tiles that correlate, twice, the second time without

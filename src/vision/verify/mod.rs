@@ -10,14 +10,17 @@ mod affine;
 mod describe;
 mod detect;
 mod frame;
+mod ink;
 mod judge;
 mod moved;
 mod overlay;
 mod pairing;
+mod pattern;
 mod places;
 mod plane;
 mod planes;
 mod refine;
+mod regions;
 mod tiles;
 mod traces;
 
@@ -43,17 +46,22 @@ pub const CLOSE_UP_SIDE: u32 = 1600;
 /// Planes stop halving below this side.
 const SMALLEST_SIDE: usize = 16;
 
+/// Step between neighbours that is still flat, grey levels: one less, and the noise of a thumbnail makes and unmakes documents.
+const FLAT: u8 = 4;
+
 /// Share of the tiles that show something else after a second shot.
 const CONTRADICTION: f32 = 0.15;
 /// Correlation of fine detail below which the noise may be another's.
 const OWN_NOISE: f32 = 0.85;
 /// Correlation of fine detail below which it is.
 const LOUD_NOISE: f32 = 0.8;
-/// Displacement left beyond which a warp holds loosely, pixels.
+/// Displacement left beyond which a warp holds loosely, pixels of the planes compared.
 const LOOSE: f32 = 0.15;
 /// Displacement left beyond which no single warp holds the frame, pixels: of 2,400 planted copies three have noise of their
 /// own and are left with more.
 const WANDERING: f32 = 0.3;
+/// The same of planes coarser than the finest, pixels of these: there a pair of bursts wanders by a quarter, a blurred copy by a sixth.
+const COARSE_WANDERING: f32 = 0.2;
 /// Share of each frame that the other shows, from which the two may be shots of one burst. A crop is told by showing less.
 const SAME_FRAME: f32 = 0.8;
 
@@ -102,7 +110,7 @@ impl Texture {
     /// Nothing to align by.
     #[must_use]
     pub fn is_featureless(&self) -> bool {
-        self.spread < 4.0 || self.flat > 0.995
+        self.spread < 4.0 || self.flat > 0.9995
     }
 }
 
@@ -229,7 +237,7 @@ fn texture(luma: &Plane) -> Texture {
         let (mut row_flat, mut row_hard, mut row_sum, mut row_squares) = (0u32, 0u32, 0u32, 0u32);
         for ((&v, &right), &under) in row.iter().zip(&row[1..]).zip(below) {
             let step = v.abs_diff(right).max(v.abs_diff(under));
-            row_flat += u32::from(step <= 3);
+            row_flat += u32::from(step <= FLAT);
             row_hard += u32::from(step >= 32);
             row_sum += u32::from(v);
             row_squares += u32::from(v) * u32::from(v);
@@ -266,6 +274,8 @@ pub struct Verification {
     pub text_like: bool,
     /// Either image has nothing to align by.
     pub featureless: bool,
+    /// Text-like, and a pattern that repeats: any other of its geometry agrees with it, whatever it is drawn in.
+    pub repeating: bool,
     /// Longer side of the smaller of the two previews, in pixels: how much could be seen at all.
     pub side: u32,
 }
@@ -315,6 +325,9 @@ pub struct Alignment {
     /// All that recompression cannot explain lies in one band across the frame or in one patch, on ground of its own: a
     /// caption, a sticker.
     pub laid_over: bool,
+    /// Either image is text-like, and one is the other with something written over it: nothing was taken away, and what was
+    /// added is large.
+    pub written_over: bool,
     /// Pixels of the finest planes of equal size for each pixel of the planes that were compared: 1, or more where the
     /// images only agree, or only have anything to say, at a coarser scale.
     pub grain: f32,
@@ -342,14 +355,15 @@ impl Alignment {
         let tiles = (self.agreeing + self.disagreeing) as f32;
         let other = self.contradicting as f32 >= CONTRADICTION * tiles;
         let loud = self.fine_correlation < LOUD_NOISE;
-        let wanders = self.displacement > WANDERING;
+        // where only coarse planes could be compared it is told less finely
+        let wanders = self.displacement > WANDERING.max(COARSE_WANDERING * self.grain);
         let half_moved = self.moved >= 1 && self.moved * 2 >= self.looked_for;
         let some_moved = self.moved >= 1 && (other || self.moved * 3 >= self.looked_for);
         self.overlap_a.min(self.overlap_b) >= SAME_FRAME
             && self.fine_correlation < OWN_NOISE
             && (half_moved
                 || (wanders && (loud || (other && !self.laid_over)))
-                || (loud && self.displacement > LOOSE && some_moved))
+                || (loud && self.displacement > LOOSE * self.grain && some_moved))
     }
 
     /// The frame moved a little, upright and at one scale, so that each image shows something that the other lacks, and a good

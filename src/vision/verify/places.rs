@@ -72,7 +72,7 @@ impl Places<'_> {
     }
 
     /// The tile in A, and the box around it in B: left, right, top, bottom, pixels of the previews.
-    fn boxes(&self, tile: &Tile) -> [[f32; 4]; 2] {
+    pub(super) fn boxes(&self, tile: &Tile) -> [[f32; 4]; 2] {
         let here = tile.bounds.map(|v| v * self.unit as f32);
         let [left, right, top, bottom] = here.map(f64::from);
         let (p, q) = (self.map.apply([left, top]), self.map.apply([right, bottom]));

@@ -97,3 +97,49 @@ fn a_second_exposure_needs_no_more_than_one_mark_beside_its_noise() {
         "a copy has the noise of its original"
     );
 }
+
+#[test]
+fn of_boards_no_other_drawing_is_believed() {
+    let (a, b) = (print(1), print(2));
+    let held_back = |repeating, gain, colour_residual, disagreeing| {
+        let seen = Verification {
+            text_like: true,
+            repeating,
+            ..verification(Alignment {
+                gain,
+                colour_residual,
+                disagreeing,
+                ..perfect()
+            })
+        };
+        judge(&a, &b, &seen).expect("alike").evidence.held_back
+    };
+    assert_eq!(held_back(true, 1.0, 12.0, 0), Some(Gate::Colours));
+    assert_eq!(held_back(true, 1.85, 1.0, 0), Some(Gate::Colours));
+    assert_eq!(
+        held_back(true, 1.0, 1.0, 30),
+        Some(Gate::Colours),
+        "squares with an edge around them"
+    );
+    assert_eq!(held_back(true, 1.1, 2.0, 0), None, "recompressed");
+    assert_eq!(held_back(false, 1.85, 12.0, 0), None, "a page");
+}
+
+#[test]
+fn a_blurred_copy_is_told_to_a_share_of_a_pixel_of_what_is_compared() {
+    let (a, b) = (print(1), print(2));
+    let held_back = |grain, displacement| {
+        let blurred = Alignment {
+            grain,
+            displacement,
+            fine_correlation: 0.75,
+            ..perfect()
+        };
+        judge(&a, &b, &verification(blurred))
+            .expect("alike")
+            .evidence
+            .held_back
+    };
+    assert_eq!(held_back(1.0, 0.4), Some(Gate::Burst));
+    assert_eq!(held_back(4.0, 0.4), None);
+}
