@@ -254,6 +254,8 @@ test('the gallery', { timeout: 1_200_000 }, async (t) => {
     await page.unroute(`**${API}/images/${id}`);
     await page.reload();
     await page.getByText('Looks', { exact: true }).waitFor();
+    // A search that is under way when its image is deleted is answered 404, and the browser says so.
+    await page.getByText('Nothing else in this collection is a copy').waitFor();
 
     await page.getByRole('button', { name: 'Delete' }).click();
     const question = page.getByRole('dialog', { name: 'Delete this image?' });
