@@ -29,9 +29,9 @@ export function sourcesOf(collection: string, { id, format }: Image): string[] {
   return keepsOriginals(collection) && DRAWN.has(format) ? [fileUrl(collection, id), thumbnail] : [thumbnail];
 }
 
-/** Whether uploaded files can be read back; taken for granted until the service has said otherwise. */
+/** Whether uploaded files can be read back; not before the service has said so: until then thumbnails are shown. */
 export function keepsOriginals(collection: string): boolean {
-  return catalogue.find(collection)?.keep_originals ?? true;
+  return catalogue.find(collection)?.keep_originals ?? false;
 }
 
 export function about({ width, height, size, format }: Image): string {
