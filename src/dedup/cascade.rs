@@ -387,7 +387,7 @@ impl Cascade {
             found.hold_back(Gate::NoWarp);
         } else if alignment.is_another_moment() {
             found.hold_back(Gate::Burst);
-        } else if has_other_colours(verification, alignment) {
+        } else if is_another_drawing(verification, alignment) {
             found.hold_back(Gate::Colours);
         } else if verification.text_like
             && !is_laid_over(alignment)
@@ -456,7 +456,7 @@ fn is_laid_over(alignment: &Alignment) -> bool {
 
 /// Whether two images of one geometry are drawn in colours that no change of tone turns into each other. Of patterns that
 /// repeat hardly any change is believed: all of one geometry agree nearly everywhere.
-fn has_other_colours(verification: &Verification, alignment: &Alignment) -> bool {
+fn is_another_drawing(verification: &Verification, alignment: &Alignment) -> bool {
     let limit = [OTHER_COLOURS, OTHER_INK][usize::from(verification.text_like)];
     let recoloured = alignment.colour_residual > SAME_INK
         || !SAME_TONE.contains(&alignment.gain)

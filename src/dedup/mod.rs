@@ -76,6 +76,7 @@ pub enum Gate {
     /// Text-like images have to agree in every tile: two fillings of one form are not copies.
     TextLike,
     /// The geometry is one, and no change of tone turns the colours of one image into those of the other.
+    /// Or the geometry is that of a pattern that repeats, and it is drawn in another way.
     Colours,
     /// Text-like images were compared by thumbnails that are too small to read.
     TooSmall,

@@ -31,18 +31,16 @@ const LEAST: usize = 24;
 struct Ink {
     /// Ink of the first where the second has plain paper.
     erased: u32,
-    /// Plain paper of the first where the second has ink.
-    added: u32,
-    /// Ink of both, and not the same.
-    crossing: u32,
+    /// Ink of the second where the first has plain paper, or other ink.
+    written: u32,
     /// All pixels.
     all: u32,
 }
 
 impl Ink {
     fn is_only_written(self) -> bool {
-        let written = (self.added + self.crossing) as f32;
-        self.added + self.crossing >= LEAST_INK
+        let written = self.written as f32;
+        self.written >= LEAST_INK
             && self.erased as f32 <= ERASED * written
             && written >= LARGE * self.all as f32
     }
@@ -64,8 +62,7 @@ pub(super) fn is_written_over(
     for tile in contradicting {
         for (found, new) in found.iter_mut().zip(of_tile(tile, tone, places)) {
             found.erased += new.erased;
-            found.added += new.added;
-            found.crossing += new.crossing;
+            found.written += new.written;
             found.all += new.all;
         }
     }
@@ -105,9 +102,9 @@ fn of_tile(tile: &Tile, (gain, offset): (f32, f32), places: &Places<'_>) -> [Ink
                 let (clean, drawn) = ((clean - ground).abs(), (drawn - ground).abs());
                 found.all += 1;
                 found.erased += u32::from(clean > INK && drawn <= PAPER && clean_is_missing);
-                found.added += u32::from(clean <= PAPER && drawn > INK && drawn_is_missing);
-                found.crossing +=
-                    u32::from(clean > INK && drawn > INK && (clean_is_missing || drawn_is_missing));
+                let beside = clean <= PAPER && drawn_is_missing;
+                let across = clean > INK && (clean_is_missing || drawn_is_missing);
+                found.written += u32::from(drawn > INK && (beside || across));
             }
         }
     }

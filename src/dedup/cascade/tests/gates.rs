@@ -2,9 +2,14 @@
 
 use super::*;
 
+/// What holds back two images that look like this beside each other.
+fn gate(seen: &Verification) -> Option<Gate> {
+    let found = judge(&print(1), &print(2), seen).expect("alike");
+    found.evidence.held_back
+}
+
 #[test]
 fn a_shaken_camera_before_a_scene_in_motion_is_another_moment_and_a_crop_is_not() {
-    let (a, b) = (print(1), print(2));
     let held_back = |overlap_b: f32, turn: f32, disagreeing: u32| {
         let shifted = Alignment {
             transform: Transform {
@@ -19,8 +24,7 @@ fn a_shaken_camera_before_a_scene_in_motion_is_another_moment_and_a_crop_is_not(
             outstanding: disagreeing,
             ..perfect()
         };
-        let found = judge(&a, &b, &verification(shifted)).expect("alike");
-        found.evidence.held_back
+        gate(&verification(shifted))
     };
     assert_eq!(held_back(0.9, 0.3, 80), Some(Gate::Burst));
     assert_eq!(
@@ -34,7 +38,6 @@ fn a_shaken_camera_before_a_scene_in_motion_is_another_moment_and_a_crop_is_not(
 
 #[test]
 fn a_pattern_in_other_colours_is_another_picture_unless_all_of_it_agrees() {
-    let (a, b) = (print(1), print(2));
     let held_back = |text_like, colour_residual, disagreeing| {
         let coloured = Alignment {
             agreeing: 100 - disagreeing,
@@ -46,7 +49,7 @@ fn a_pattern_in_other_colours_is_another_picture_unless_all_of_it_agrees() {
             text_like,
             ..verification(coloured)
         };
-        judge(&a, &b, &seen).expect("alike").evidence.held_back
+        gate(&seen)
     };
     assert_eq!(
         held_back(true, 17.0, 10),
@@ -64,7 +67,6 @@ fn a_pattern_in_other_colours_is_another_picture_unless_all_of_it_agrees() {
 
 #[test]
 fn a_second_exposure_needs_no_more_than_one_mark_beside_its_noise() {
-    let (a, b) = (print(1), print(2));
     let held_back = |fine_correlation, displacement, moved, contradicting| {
         let again = Alignment {
             agreeing: 170,
@@ -76,8 +78,7 @@ fn a_second_exposure_needs_no_more_than_one_mark_beside_its_noise() {
             displacement,
             ..perfect()
         };
-        let found = judge(&a, &b, &verification(again)).expect("alike");
-        found.evidence.held_back
+        gate(&verification(again))
     };
     assert_eq!(held_back(0.83, 0.13, 1, 2), Some(Gate::Burst), "half of it moved");
     assert_eq!(
@@ -100,7 +101,6 @@ fn a_second_exposure_needs_no_more_than_one_mark_beside_its_noise() {
 
 #[test]
 fn of_boards_no_other_drawing_is_believed() {
-    let (a, b) = (print(1), print(2));
     let held_back = |repeating, gain, colour_residual, disagreeing| {
         let seen = Verification {
             text_like: true,
@@ -112,7 +112,7 @@ fn of_boards_no_other_drawing_is_believed() {
                 ..perfect()
             })
         };
-        judge(&a, &b, &seen).expect("alike").evidence.held_back
+        gate(&seen)
     };
     assert_eq!(held_back(true, 1.0, 12.0, 0), Some(Gate::Colours));
     assert_eq!(held_back(true, 1.85, 1.0, 0), Some(Gate::Colours));
@@ -127,7 +127,6 @@ fn of_boards_no_other_drawing_is_believed() {
 
 #[test]
 fn a_blurred_copy_is_told_to_a_share_of_a_pixel_of_what_is_compared() {
-    let (a, b) = (print(1), print(2));
     let held_back = |grain, displacement| {
         let blurred = Alignment {
             grain,
@@ -135,10 +134,7 @@ fn a_blurred_copy_is_told_to_a_share_of_a_pixel_of_what_is_compared() {
             fine_correlation: 0.75,
             ..perfect()
         };
-        judge(&a, &b, &verification(blurred))
-            .expect("alike")
-            .evidence
-            .held_back
+        gate(&verification(blurred))
     };
     assert_eq!(held_back(1.0, 0.4), Some(Gate::Burst));
     assert_eq!(held_back(4.0, 0.4), None);
