@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use super::{Context, Exit, print};
+use super::{Context, Exit, print, shown};
 use crate::dedup::apply::{Action, Outcome, apply, settle, undo};
 use crate::dedup::journal::{ActionKind, Journal};
 use crate::dedup::plan::{Plan, PlannedFile};
@@ -91,18 +91,19 @@ struct Tally {
 
 impl Tally {
     fn take(&mut self, file: &PlannedFile, outcome: &Outcome, done: &str) {
+        let path = shown(&file.path);
         let line = match outcome {
             Outcome::Done => {
                 self.done += 1;
-                format!("{done:<9} {}\n", file.path)
+                format!("{done:<9} {path}\n")
             }
             Outcome::Left(reason) => {
                 self.left += 1;
-                format!("left      {}: {reason}\n", file.path)
+                format!("left      {path}: {}\n", shown(reason))
             }
             Outcome::Failed(reason) => {
                 self.failed += 1;
-                format!("failed    {}: {reason}\n", file.path)
+                format!("failed    {path}: {}\n", shown(reason))
             }
         };
         self.text.push_str(&line);

@@ -81,6 +81,14 @@ pub fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// What a terminal may show of a path: control characters could forge lines or colours.
+#[must_use]
+pub fn shown(path: &str) -> String {
+    path.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
 /// Tells the person at the terminal something, on standard error.
 pub fn warn(text: fmt::Arguments<'_>) {
     // Nobody is left to tell when standard error is gone.

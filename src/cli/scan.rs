@@ -26,7 +26,7 @@ Examples:
   doppel scan ~/Pictures -f json -o found.json            for scripts
   doppel scan ~/Pictures -f html -o found.html            to look at in a browser
   doppel scan ~/Inbox -r ~/Archive                        what of the inbox is in the archive already
-  doppel scan ~/Pictures --plan plan.json && doppel apply plan.json --dry-run
+  doppel scan ~/Pictures --plan plan.json -W && doppel apply plan.json --dry-run
 
 Nothing is changed on disk by a scan. Exit code 11 says that duplicates were found.")]
 pub(super) struct Args {

@@ -161,7 +161,9 @@ fn permit(
 ) -> Result<(), String> {
     let keeper = verified(keep).map_err(|reason| format!("the image to keep, {}, {reason}", keep.path))?;
     let path = verified(file).map_err(|reason| format!("it {reason}"))?;
-    if path == keeper {
+    let shared = links_to_both(&path, &keeper);
+    // A folder can be mounted twice: then one file has two paths without having two names.
+    if path == keeper || shared == Some(1) {
         return Err("it is the image to keep under another path".to_owned());
     }
     if kept.contains(&path) {
@@ -174,7 +176,24 @@ fn permit(
     if replaces && file.blake3 != keep.blake3 {
         return Err("its bytes differ from those of the image to keep, so a link would change it".to_owned());
     }
+    if kind == ActionKind::Hardlink && shared.is_some() {
+        return Err("it is a hard link to the image to keep already".to_owned());
+    }
     Ok(())
+}
+
+/// The number of names of the file that both paths lead to; nothing when they lead to two files.
+#[cfg(unix)]
+fn links_to_both(a: &Path, b: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    let (a, b) = (fs::metadata(a).ok()?, fs::metadata(b).ok()?);
+    ((a.dev(), a.ino()) == (b.dev(), b.ino())).then(|| a.nlink())
+}
+
+#[cfg(windows)]
+fn links_to_both(_: &Path, _: &Path) -> Option<u64> {
+    // Paths without links are compared already, and stable Rust tells no more.
+    None
 }
 
 fn carry_out(
@@ -229,7 +248,7 @@ fn relocate(from: &Path, to: &Path) -> io::Result<()> {
     }
     // A hard link fails when the name is taken, where a rename would overwrite.
     if fs::hard_link(from, to).is_ok() {
-        return fs::remove_file(from);
+        return leave(from, to);
     }
     copy(from, to).inspect_err(|error| {
         if error.kind() != io::ErrorKind::AlreadyExists {
@@ -245,7 +264,19 @@ fn relocate(from: &Path, to: &Path) -> io::Result<()> {
     let copy = File::options().write(true).open(to);
     // A copy that cannot be dated, because it is read-only like the file, is a copy all the same.
     let _ = copy.and_then(|copy| copy.set_modified(modified));
-    fs::remove_file(from)
+    leave(from, to)
+}
+
+/// The last step of a move. A file that cannot be removed has not moved: what was made of it at `to` goes again.
+fn leave(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::remove_file(from) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            // The error of the removal is the one to report.
+            let _ = fs::remove_file(to);
+            Err(error)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Copies to a new file, on disk when this returns. Where the file system can, the copy shares blocks.

@@ -56,7 +56,7 @@ pub struct GroupFile {
     pub file: PlannedFile,
     /// In a reference folder, or a person said that it stays: never removed.
     pub reference: bool,
-    /// The keeper shows all of it, but for a plain border.
+    /// The keeper shows all of it, but for a plain border, and holds what of the file cannot be seen in one picture.
     pub covered: bool,
     /// Class and probability of its match with the keeper.
     pub class: MatchClass,
@@ -66,7 +66,7 @@ pub struct GroupFile {
 
 impl Plan {
     /// A plan that keeps the first of each group and removes the others, except files of reference folders, files
-    /// that are merely similar, and files that show what the kept one does not: a collage, a screenshot around it. Groups of which nothing is removed are left out.
+    /// that are merely similar, and files that hold what the kept one does not: a collage, a screenshot around it, an animation. Groups of which nothing is removed are left out.
     #[must_use]
     pub fn of(groups: impl IntoIterator<Item = (PlannedFile, Vec<GroupFile>)>) -> Self {
         let groups = groups

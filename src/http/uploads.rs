@@ -138,14 +138,11 @@ fn parse_tags(text: &str) -> Result<Vec<String>, Problem> {
 impl Problem {
     #[expect(clippy::needless_pass_by_value, reason = "used as a function over errors")]
     fn of_multipart(error: MultipartError) -> Self {
-        let kind = match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
-            _ => "malformed",
-        };
-        Self::new(
-            error.status(),
-            kind,
-            format!("the form cannot be read: {}", error.body_text()),
-        )
+        let detail = format!("the form cannot be read: {}", error.body_text());
+        match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail),
+            // A sender that hangs up is no failure of the service, whatever the form's reader calls it.
+            _ => Self::malformed(detail),
+        }
     }
 }

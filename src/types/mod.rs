@@ -1,5 +1,6 @@
 //! Floor 0: the vocabulary every other module speaks. Plain values, no I/O.
 
+mod beyond;
 mod collection;
 mod embedding;
 mod hash;
@@ -9,6 +10,7 @@ mod record;
 mod transform;
 mod verdict;
 
+pub use beyond::Beyond;
 pub use collection::{CollectionName, InvalidCollectionName};
 pub use embedding::{Embedding, InvalidEmbedding, Similarity};
 pub use hash::{ContentHash, InvalidHash, ModelHash, PdqHash, PixelHash};

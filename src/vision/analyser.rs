@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::decode::{self, Demand, PixelBudget, sample};
 use super::profile::Part;
 use super::{DecodeLimits, Embedder, VisionError, fingerprint, parts, resize, thumbnail};
-use crate::types::{Embedding, ExifSummary, Fingerprint, ImageFormat, PdqHash, PixelHash};
+use crate::types::{Beyond, Embedding, ExifSummary, Fingerprint, ImageFormat, PdqHash, PixelHash};
 
 /// Images embedded at once: enough for the network's speed, few enough to keep every core busy.
 const BATCH: usize = 8;
@@ -25,6 +25,8 @@ pub struct Analysis {
     pub size: u64,
     /// Format told by the content.
     pub format: ImageFormat,
+    /// What the file holds beyond the picture that was analysed.
+    pub beyond: Beyond,
     /// The preview as JPEG.
     pub thumbnail: Bytes,
     /// The image shrunk to at most [`thumbnail::THUMBNAIL_SIDE`] a side, before it was encoded.
@@ -49,6 +51,7 @@ struct Prepared {
     dimensions: (u32, u32),
     exif: ExifSummary,
     format: ImageFormat,
+    beyond: Beyond,
     thumbnail: Bytes,
     preview: RgbImage,
     input: RgbImage,
@@ -146,6 +149,7 @@ impl Analyser {
             dimensions: (decoded.width, decoded.height),
             exif: decoded.exif,
             format: decoded.format,
+            beyond: sampled.beyond,
             thumbnail: thumbnail.into(),
             input,
             preview,
@@ -170,6 +174,7 @@ impl Prepared {
             pdq_variants: self.pdq_variants,
             size: bytes.len() as u64,
             format: self.format,
+            beyond: self.beyond,
             thumbnail: self.thumbnail,
             preview: self.preview,
         }

@@ -25,16 +25,12 @@ pub(super) fn page(report: &ScanReport) -> String {
     for (number, group) in report.groups.iter().enumerate() {
         // Writing to a String cannot fail.
         let _ = write!(text, "<h2>Group {}</h2>\n<ul>", number + 1);
-        card(&mut text, &report.images[group.keeper], "keep", "keep", "");
+        let keeper = &report.images[group.keeper];
+        card(&mut text, keeper, "keep", "keep", "");
         for member in &group.members {
             let class = member.found.class.as_str();
-            card(
-                &mut text,
-                &report.images[member.image],
-                "go",
-                class,
-                &remark(member),
-            );
+            let image = &report.images[member.image];
+            card(&mut text, image, "go", class, &remark(keeper, image, member));
         }
         text.push_str("</ul>\n");
     }

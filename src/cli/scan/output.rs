@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::super::matching::MatchJson;
+use super::super::shown;
 use crate::engine::scan::{Member, ScanGroup, ScanReport, ScannedImage, Skipped};
+use crate::types::MatchClass;
 
 #[derive(Serialize)]
 struct ReportJson<'a> {
@@ -239,7 +241,7 @@ pub(super) fn table(report: &ScanReport) -> String {
                 member.found.class,
                 facts(image),
                 shown(&image.path),
-                remark(member)
+                remark(keeper, image, member)
             );
         }
         text.push('\n');
@@ -270,22 +272,21 @@ pub(super) fn table(report: &ScanReport) -> String {
     text
 }
 
-/// What a terminal may show of a path: control characters could forge lines or colours.
-fn shown(path: &str) -> String {
-    path.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
-
 fn facts(image: &ScannedImage) -> String {
     let size = format!("{}×{}", image.width, image.height);
     format!("{size:>11} {:<5} {:>9}", image.format, bytes(image.size))
 }
 
 /// Why a member is one, where there is something to say.
-pub(super) fn remark(member: &Member) -> String {
+pub(super) fn remark(keeper: &ScannedImage, image: &ScannedImage, member: &Member) -> String {
     let found = &member.found;
     let mut notes = Vec::new();
+    if found.class != MatchClass::Identical && image.beyond.frames {
+        notes.push("has more frames or pages".to_owned());
+    }
+    if image.beyond.transparency && !keeper.beyond.transparency {
+        notes.push("is transparent in places".to_owned());
+    }
     if let Some(transform) = found.transform {
         if transform.mirrored {
             notes.push("mirrored".to_owned());

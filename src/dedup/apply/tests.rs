@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Action, ApplyError, Outcome, apply, settle, undo};
+#[cfg(unix)]
+use super::links_to_both;
+use super::{Action, ApplyError, Outcome, apply, leave, settle, undo};
 use crate::dedup::journal::{ActionKind, Journal};
 use crate::dedup::plan::{Plan, PlannedFile, PlannedGroup, Removal, VERSION};
 
@@ -107,6 +109,45 @@ fn moving_keeps_the_survivor_and_is_undone() {
     assert_eq!(content(&album.path("same")).as_deref(), Some("picture"));
     assert_eq!(content(&album.path("edited")).as_deref(), Some("pictura"));
     assert!(album.undo().is_empty(), "what was undone is settled");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_hard_link_to_the_keeper_is_not_linked_again() {
+    let album = Album::new();
+    fs::remove_file(album.path("same")).expect("removed");
+    fs::hard_link(album.path("keep"), album.path("same")).expect("linked");
+    let mut plan = album.plan();
+    plan.groups[0].remove.truncate(1);
+    let outcomes = album.apply(&plan, ActionKind::Hardlink);
+    assert!(
+        matches!(&outcomes[..], [Outcome::Left(reason)] if reason.contains("already")),
+        "{outcomes:?}"
+    );
+    let names = fs::read_dir(album.folder.path()).expect("a folder").count();
+    assert_eq!(names, 4, "three files and the journal");
+}
+
+#[test]
+fn a_move_that_cannot_take_the_file_away_leaves_no_copy() {
+    let album = Album::new();
+    // What is no file cannot be removed as one.
+    fs::create_dir(album.path("folder")).expect("made");
+    assert!(leave(&album.path("folder"), &album.path("same")).is_err());
+    assert!(!album.path("same").exists(), "nothing moved");
+    // A file that is gone is where it went to, and nowhere else.
+    leave(&album.path("gone"), &album.path("edited")).expect("it is gone");
+    assert!(album.path("edited").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn two_paths_of_one_file_are_told_from_two_files() {
+    let album = Album::new();
+    let links = |a: &str, b: &str| links_to_both(&album.path(a), &album.path(b));
+    assert_eq!((links("keep", "keep"), links("keep", "same")), (Some(1), None));
+    fs::hard_link(album.path("keep"), album.path("link")).expect("linked");
+    assert_eq!(links("keep", "link"), Some(2));
 }
 
 #[test]

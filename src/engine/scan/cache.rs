@@ -21,7 +21,7 @@ const THUMBNAILS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// Format version of the values; a cache of another version, or of another model, is started anew.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const FILE_NAME: &str = "scan.redb";
 /// Memory that redb may use for pages.
 const PAGE_CACHE: usize = 64 << 20;
@@ -59,20 +59,31 @@ pub(super) struct NewAnalysis<'a> {
 
 impl Cache {
     /// Opens the cache in `folder`, made if it is missing; without a folder, one that lives as long as the scan. A cache
-    /// that another process has open is left to it, a damaged one is started anew; both are logged.
+    /// that another process has open, or that this user cannot write, is left alone, a damaged one is started anew; all are
+    /// logged.
     pub(super) fn open(folder: Option<&Path>, model: ModelHash) -> Result<Self, ScanError> {
         let Some(folder) = folder else {
             return Self::temporary(model);
         };
         let path = folder.join(FILE_NAME);
-        std::fs::create_dir_all(folder).map_err(|source| ScanError::CacheFolder {
-            path: folder.display().to_string(),
-            source,
-        })?;
+        match std::fs::create_dir_all(folder) {
+            Err(error) if is_forbidden(&error) => {
+                tracing::warn!(path = %folder.display(), %error, "no cache can be kept here: going on without one");
+                return Self::temporary(model);
+            }
+            made => made.map_err(|source| ScanError::CacheFolder {
+                path: folder.display().to_string(),
+                source,
+            })?,
+        }
         match Self::at(&path, model, Durability::Immediate, None) {
             Ok(cache) => Ok(cache),
             Err(error) if is_busy(&error) => {
                 tracing::warn!(path = %path.display(), "another process uses the cache: going on without it");
+                Self::temporary(model)
+            }
+            Err(redb::Error::Io(error)) if is_forbidden(&error) => {
+                tracing::warn!(path = %path.display(), %error, "no cache can be kept here: going on without one");
                 Self::temporary(model)
             }
             Err(error) if is_damaged(&error) => {
@@ -196,6 +207,12 @@ impl Cache {
 
 fn is_busy(error: &redb::Error) -> bool {
     matches!(error, redb::Error::DatabaseAlreadyOpen)
+}
+
+/// Whether this user cannot write there; another folder may do.
+fn is_forbidden(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
 }
 
 fn is_damaged(error: &redb::Error) -> bool {

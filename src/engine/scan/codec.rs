@@ -1,7 +1,9 @@
 //! The bytes of the cache's values, little-endian. The cache's version covers them; redb checks their integrity.
 
 use super::intake::Known;
-use crate::types::{ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, PdqHash, PixelHash};
+use crate::types::{
+    Beyond, ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, PdqHash, PixelHash,
+};
 
 /// Size, time of modification and content hash of a file.
 pub(super) fn encode_file(size: u64, modified: i64, content: &ContentHash) -> Vec<u8> {
@@ -33,6 +35,7 @@ pub(super) fn encode(known: &Known) -> Vec<u8> {
     bytes.extend(print.width.to_le_bytes());
     bytes.extend(print.height.to_le_bytes());
     text(&mut bytes, known.format.as_str());
+    bytes.push(u8::from(known.beyond.frames) | u8::from(known.beyond.transparency) << 1);
     text(&mut bytes, print.exif.camera.as_deref().unwrap_or(""));
     let taken = print.exif.taken.map_or(i64::MIN, |t| t.and_utc().timestamp());
     bytes.extend(taken.to_le_bytes());
@@ -55,6 +58,7 @@ pub(super) fn decode(content: &ContentHash, bytes: &[u8]) -> Option<Known> {
     let width = reader.array().map(u32::from_le_bytes)?;
     let height = reader.array().map(u32::from_le_bytes)?;
     let format: ImageFormat = reader.text()?.parse().ok()?;
+    let [beyond] = reader.array()?;
     let camera = reader.text().filter(|c| !c.is_empty()).map(str::to_owned);
     let taken = reader.array().map(i64::from_le_bytes)?;
     let taken = chrono::DateTime::from_timestamp(taken, 0).map(|t| t.naive_utc());
@@ -81,6 +85,10 @@ pub(super) fn decode(content: &ContentHash, bytes: &[u8]) -> Option<Known> {
         },
         variants,
         format,
+        beyond: Beyond {
+            frames: beyond & 1 != 0,
+            transparency: beyond & 2 != 0,
+        },
     })
 }
 
@@ -137,6 +145,10 @@ mod tests {
             },
             variants,
             format: ImageFormat::WebP,
+            beyond: Beyond {
+                frames: false,
+                transparency: true,
+            },
         };
         let bytes = encode(&known);
         let mut back = decode(&content, &bytes).expect("it was just written");
@@ -156,7 +168,7 @@ mod tests {
         back.fingerprint.exif.camera = known.fingerprint.exif.camera.clone();
         back.fingerprint.embedding = known.fingerprint.embedding.clone();
         assert_eq!(back.fingerprint, known.fingerprint);
-        assert_eq!(back.variants, known.variants);
+        assert_eq!((back.variants, back.beyond), (known.variants, known.beyond));
         assert!(decode(&content, &bytes[..bytes.len() - 1]).is_none() && decode(&content, &[]).is_none());
         let file = encode_file(5, 6, &content);
         assert_eq!(file_entry(&file, 5, 6), Some(content));

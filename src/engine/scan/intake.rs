@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::cache::{Cache, FileEntry, NewAnalysis};
 use super::walk::{Found, claims_to_be_image};
 use super::{Phase, Progress, ScanError, Skipped};
-use crate::types::{ContentHash, Fingerprint, ImageFormat, PdqHash};
+use crate::types::{Beyond, ContentHash, Fingerprint, ImageFormat, PdqHash};
 use crate::vision::{Analyser, Analysis, DecodeLimits, VisionError, decode, fingerprint};
 
 /// What is kept in memory of one content: about 1.5 kB with its embedding.
@@ -20,6 +20,7 @@ pub(super) struct Known {
     pub(super) fingerprint: Fingerprint,
     pub(super) variants: [PdqHash; 8],
     pub(super) format: ImageFormat,
+    pub(super) beyond: Beyond,
 }
 
 /// What became of the files.
@@ -340,6 +341,7 @@ fn split(analysis: Analysis) -> (Known, Bytes) {
         fingerprint: analysis.fingerprint,
         variants: analysis.pdq_variants,
         format: analysis.format,
+        beyond: analysis.beyond,
     };
     (known, analysis.thumbnail)
 }

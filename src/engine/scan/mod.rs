@@ -22,7 +22,7 @@ use globset::GlobSet;
 
 use crate::dedup::{self, Calibration, Cascade, KeepPolicy, Match, plan};
 use crate::error::ErrorKind;
-use crate::types::{ContentHash, ImageFormat, MatchClass};
+use crate::types::{Beyond, ContentHash, ImageFormat, MatchClass};
 use crate::vector::VectorError;
 use crate::vision::{Analyser, DecodeLimits, Embedder};
 
@@ -108,6 +108,8 @@ pub struct ScannedImage {
     pub height: u32,
     /// Told by the content.
     pub format: ImageFormat,
+    /// What the file holds beyond the picture that is compared.
+    pub beyond: Beyond,
     /// Nanoseconds since 1970; 0 when unknown.
     pub modified: i64,
     /// BLAKE3 of the bytes.
@@ -308,7 +310,7 @@ pub fn scan(
 
 impl ScanReport {
     /// What the groups amount to: keepers stay, members go, except references, what is merely
-    /// similar, and what shows more than the keeper does.
+    /// similar, and what shows or holds more than the keeper does.
     #[must_use]
     pub fn plan(&self) -> plan::Plan {
         let file = |image: usize| {
@@ -320,6 +322,12 @@ impl ScanReport {
             }
         };
         plan::Plan::of(self.groups.iter().map(|group| {
+            let keeper = &self.images[group.keeper];
+            let covers = |member: &Member| {
+                let image = &self.images[member.image];
+                let is_held = image.content == keeper.content || image.beyond.is_in(keeper.beyond);
+                is_held && member.found.covers()
+            };
             let members = group
                 .members
                 .iter()
@@ -328,7 +336,7 @@ impl ScanReport {
                     reference: self.images[member.image].stays,
                     class: member.found.class,
                     probability: member.found.probability,
-                    covered: member.found.covers(),
+                    covered: covers(member),
                 })
                 .collect();
             (file(group.keeper), members)

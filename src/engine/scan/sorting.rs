@@ -217,6 +217,7 @@ impl<'a> Sorted<'a> {
             width: known.fingerprint.width,
             height: known.fingerprint.height,
             format: known.format,
+            beyond: known.beyond,
             modified: file.modified,
             content: known.fingerprint.content_hash,
             distinctiveness: cascade.distinctiveness(&known.fingerprint),

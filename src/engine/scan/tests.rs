@@ -1,5 +1,6 @@
 //! Scans of folders made in code, with a stand-in for the network.
 
+mod beyond;
 mod deep;
 mod keepers;
 #[cfg(feature = "raw")]

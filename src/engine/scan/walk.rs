@@ -1,6 +1,6 @@
 //! Finding the files of a scan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -23,7 +23,12 @@ pub(in crate::engine) struct Found {
     /// Nanoseconds since 1970; 0 when the system does not say.
     pub(super) modified: i64,
     pub(super) reference: bool,
+    /// Which file it is, where its path need not tell.
+    identity: Option<Identity>,
 }
+
+/// Device and number of a file that has one name: what two paths share when a folder is mounted twice.
+type Identity = (u64, u64);
 
 /// What a walk found: files by path, and what could not be taken.
 #[derive(Debug, Default)]
@@ -76,7 +81,12 @@ pub(in crate::engine) fn walk(
             }
         }
     }
-    walk.files = files.into_values().collect();
+    // References come first, so that what is both is one.
+    let mut files: Vec<Found> = files.into_values().collect();
+    files.sort_by(|a, b| (!a.reference, &a.name).cmp(&(!b.reference, &b.name)));
+    let mut seen = BTreeSet::new();
+    files.retain(|file| file.identity.is_none_or(|identity| seen.insert(identity)));
+    walk.files = files;
     walk.files.sort_by(|a, b| a.name.cmp(&b.name));
     walk.skipped.sort_by(|a, b| a.path.cmp(&b.path));
     walk.skipped.dedup();
@@ -153,8 +163,21 @@ impl Walk {
             size: metadata.len(),
             modified: modified(&metadata),
             reference,
+            identity: identity(&metadata),
         });
     }
+}
+
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt as _;
+    // Several names are hard links. Some network file systems number nothing.
+    (metadata.nlink() == 1 && metadata.ino() != 0).then(|| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Option<Identity> {
+    None
 }
 
 /// Nanoseconds since 1970.

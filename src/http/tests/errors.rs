@@ -383,3 +383,25 @@ async fn the_description_names_every_route() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_sender_that_hangs_up_is_no_failure_of_the_service() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let service = Service::start().await;
+    let address = service.base.trim_start_matches("http://");
+    let bodies = [
+        ("images", "multipart/form-data; boundary=b", "--b\r\n"),
+        ("search", "application/json", "{"),
+    ];
+    for (resource, kind, body) in bodies {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
+        let request = format!(
+            "POST /v1/collections/default/{resource} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        stream.shutdown().await.expect("hung up");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{resource}: {answer}");
+    }
+}

@@ -9,6 +9,7 @@
 mod avif;
 mod budget;
 mod colour;
+mod frames;
 #[cfg(feature = "heic")]
 mod heic;
 mod jpeg;
@@ -28,7 +29,7 @@ use image::{DynamicImage, RgbImage};
 use super::error::FormatName;
 use super::profile::Part;
 use super::{VisionError, exif, fingerprint, resize};
-use crate::types::{ExifSummary, ImageFormat, PixelHash};
+use crate::types::{Beyond, ExifSummary, ImageFormat, PixelHash};
 use jpeg::Jpeg;
 
 pub(super) use budget::PixelBudget;
@@ -122,7 +123,7 @@ impl Decoded {
             _ => stored,
         };
         Self {
-            pixels: orient(pixels, orientation),
+            pixels: orient(pixels.into(), orientation).into_rgb8(),
             width,
             height,
             format,
@@ -149,8 +150,10 @@ pub enum Demand {
 pub(super) struct Sampled {
     /// The image, with `pixels` at full size or shrunk; width and height are those of the full size.
     pub(super) decoded: Decoded,
-    /// Identity of the oriented pixels at full size.
+    /// Identity of the oriented pixels at full size, with their transparency; files of several frames have one of their own.
     pub(super) pixel_hash: PixelHash,
+    /// What of the file is not in `decoded`.
+    pub(super) beyond: Beyond,
 }
 
 impl Sampled {
@@ -159,6 +162,7 @@ impl Sampled {
         Self {
             pixel_hash: Part::Hash.count(|| fingerprint::pixel_hash(&decoded.pixels)),
             decoded,
+            beyond: Beyond::default(),
         }
     }
 }
@@ -187,7 +191,7 @@ pub fn decode_to(bytes: &[u8], limits: &DecodeLimits, demand: Demand) -> Result<
                 (jpeg.decode(demand)?, stored)
             }
             _ => {
-                let pixels = other::decode(format, bytes, limits, |_| ())?;
+                let pixels = other::decode(format, bytes, limits, |_| ())?.pixels;
                 let stored = pixels.dimensions();
                 (pixels, stored)
             }
@@ -211,13 +215,26 @@ pub(super) fn sample(
         let (orientation, exif) = Part::Decode.count(|| read_exif(format, bytes, picture));
         let turned = |pixels, stored| Decoded::oriented(pixels, stored, orientation, (format, exif));
         if !matches!(format, ImageFormat::Jpeg | ImageFormat::Raw) {
-            let decoded = Part::Decode.count(|| {
+            let (decoded, alpha) = Part::Decode.count(|| {
                 let mut held = None;
-                let pixels = other::decode(format, bytes, limits, |count| held = Some(budget.take(count)))?;
-                let stored = pixels.dimensions();
-                Ok(turned(pixels, stored))
+                let flat = other::decode(format, bytes, limits, |count| held = Some(budget.take(count)))?;
+                let stored = flat.pixels.dimensions();
+                let alpha = flat
+                    .alpha
+                    .map(|alpha| orient(alpha.into(), orientation).into_luma8());
+                Ok((turned(flat.pixels, stored), alpha))
             })?;
-            return Ok(Sampled::hashed(decoded));
+            let mut sampled = Sampled::hashed(decoded);
+            sampled.beyond = Beyond {
+                frames: frames::several(format, bytes),
+                transparency: alpha.is_some(),
+            };
+            if sampled.beyond.frames {
+                sampled.pixel_hash = fingerprint::frames_hash(bytes);
+            } else if let Some(alpha) = alpha {
+                sampled.pixel_hash = fingerprint::transparent_hash(&sampled.pixel_hash, &alpha);
+            }
+            return Ok(sampled);
         }
         let jpeg = Part::Decode.count(|| Jpeg::open(picture, limits))?;
         let stored = (jpeg.width, jpeg.height);
@@ -233,7 +250,11 @@ pub(super) fn sample(
             jpeg.decode(demand).map(|pixels| turned(pixels, stored))
         })?;
         Ok(match stream_hash {
-            Some(pixel_hash) => Sampled { decoded, pixel_hash },
+            Some(pixel_hash) => Sampled {
+                decoded,
+                pixel_hash,
+                beyond: Beyond::default(),
+            },
             None => Sampled::hashed(decoded),
         })
     })
@@ -284,13 +305,9 @@ fn read_exif(format: ImageFormat, bytes: &[u8], picture: &[u8]) -> (Orientation,
     }
 }
 
-fn orient(pixels: RgbImage, orientation: Orientation) -> RgbImage {
-    if orientation == Orientation::NoTransforms {
-        return pixels;
-    }
-    let mut image = DynamicImage::ImageRgb8(pixels);
+fn orient(mut image: DynamicImage, orientation: Orientation) -> DynamicImage {
     image.apply_orientation(orientation);
-    image.into_rgb8()
+    image
 }
 
 #[cfg(all(test, feature = "avif", feature = "heic", feature = "jxl"))]

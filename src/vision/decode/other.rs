@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::io::{Cursor, ErrorKind};
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage, RgbaImage};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage, RgbaImage};
 
 use super::super::error::FormatName;
 use super::DecodeLimits;
@@ -20,25 +20,52 @@ pub(super) struct Picture {
     pub(super) profile: Option<Vec<u8>>,
 }
 
+/// A picture laid over white.
+pub(super) struct Flat {
+    pub(super) pixels: RgbImage,
+    /// How opaque each pixel was, unless all were.
+    pub(super) alpha: Option<GrayImage>,
+}
+
 /// Decodes to RGB over white, not yet oriented by EXIF. `announce` is told the number of pixels before they are allocated.
 pub(super) fn decode(
     format: ImageFormat,
     bytes: &[u8],
     limits: &DecodeLimits,
     announce: impl FnOnce(u64),
-) -> Result<RgbImage, VisionError> {
+) -> Result<Flat, VisionError> {
     let picture = match format {
         #[cfg(feature = "avif")]
         ImageFormat::Avif => super::avif::decode(bytes, limits, announce)?,
         #[cfg(feature = "heic")]
         ImageFormat::Heic => super::heic::decode(bytes, limits, announce)?,
+        ImageFormat::Ico => match png_in_icon(bytes) {
+            Some(png) => by_image(ImageFormat::Png, png, limits, announce)?,
+            None => by_image(format, bytes, limits, announce)?,
+        },
         _ => by_image(format, bytes, limits, announce)?,
     };
-    let mut image = over_white(picture.image);
+    let mut flat = over_white(picture.image);
     if let Some(conversion) = picture.profile.and_then(|icc| Conversion::of(&icc)) {
-        conversion.apply(&mut image);
+        conversion.apply(&mut flat.pixels);
     }
-    Ok(image)
+    Ok(flat)
+}
+
+/// The largest picture of an icon file, if it is a PNG: `image` takes only those with transparency.
+fn png_in_icon(bytes: &[u8]) -> Option<&[u8]> {
+    let count = usize::from(u16::from_le_bytes(*bytes.get(4..)?.first_chunk()?));
+    let entries = bytes.get(6..)?.as_chunks::<16>().0.iter().take(count);
+    // 0 stands for 256
+    let side = |side: u8| u32::from(side.wrapping_sub(1)) + 1;
+    let largest = entries.max_by_key(|entry| (side(entry[0]) * side(entry[1]), entry[6]))?;
+    let number = |at: usize| {
+        let number = largest.get(at..)?.first_chunk()?;
+        usize::try_from(u32::from_le_bytes(*number)).ok()
+    };
+    let (length, start) = (number(8)?, number(12)?);
+    let picture = bytes.get(start..start.checked_add(length)?)?;
+    picture.starts_with(b"\x89PNG").then_some(picture)
 }
 
 fn by_image(
@@ -129,9 +156,12 @@ fn decoder_of(format: ImageFormat) -> Result<image::ImageFormat, VisionError> {
 }
 
 /// Lays alpha over white; 16-bit and float channels become 8-bit.
-fn over_white(image: DynamicImage) -> RgbImage {
+fn over_white(image: DynamicImage) -> Flat {
     if !image.color().has_alpha() {
-        return image.into_rgb8();
+        return Flat {
+            pixels: image.into_rgb8(),
+            alpha: None,
+        };
     }
     let rgba = image.into_rgba8();
     let (width, height) = rgba.dimensions();
@@ -144,7 +174,14 @@ fn over_white(image: DynamicImage) -> RgbImage {
             rgb.push(mixed as u8);
         }
     }
-    RgbImage::from_raw(width, height, rgb).expect("three bytes were pushed for each pixel")
+    let alphas = || rgba.as_raw().iter().skip(3).step_by(4).copied();
+    let alpha = alphas()
+        .any(|a| a != u8::MAX)
+        .then(|| GrayImage::from_raw(width, height, alphas().collect()).expect("one byte for each pixel"));
+    Flat {
+        pixels: RgbImage::from_raw(width, height, rgb).expect("three bytes were pushed for each pixel"),
+        alpha,
+    }
 }
 
 fn refusal(format: ImageFormat, error: &ImageError) -> VisionError {

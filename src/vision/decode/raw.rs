@@ -37,10 +37,7 @@ fn holds_samples(bytes: &[u8]) -> Option<bool> {
     if bytes.get(8..10) == Some(b"CR") {
         return Some(true);
     }
-    let file = Numbers {
-        bytes,
-        is_little: bytes.starts_with(b"II"),
-    };
+    let file = Numbers::of(bytes);
     let mut waiting = vec![file.long(4)?];
     for _ in 0..DIRECTORIES {
         let Some(at) = waiting.pop().filter(|at| *at != 0) else {
@@ -86,18 +83,28 @@ fn holds_samples(bytes: &[u8]) -> Option<bool> {
 }
 
 /// Numbers of a TIFF file.
-struct Numbers<'a> {
+pub(super) struct Numbers<'a> {
     bytes: &'a [u8],
-    is_little: bool,
+    pub(super) is_little: bool,
 }
 
-impl Numbers<'_> {
-    fn short(&self, at: usize) -> Option<u16> {
+impl<'a> Numbers<'a> {
+    /// In the order of bytes that the header says.
+    pub(super) fn of(bytes: &'a [u8]) -> Self {
+        let is_little = bytes.starts_with(b"II");
+        Self { bytes, is_little }
+    }
+
+    pub(super) fn short(&self, at: usize) -> Option<u16> {
         self.number(at).map(u16::from_le_bytes)
     }
 
-    fn long(&self, at: usize) -> Option<u32> {
+    pub(super) fn long(&self, at: usize) -> Option<u32> {
         self.number(at).map(u32::from_le_bytes)
+    }
+
+    pub(super) fn wide(&self, at: usize) -> Option<u64> {
+        self.number(at).map(u64::from_le_bytes)
     }
 
     /// The bytes of a number, the least first.

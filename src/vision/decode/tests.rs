@@ -1,10 +1,12 @@
-use image::codecs::gif::GifEncoder;
-use image::{DynamicImage, Frame, ImageBuffer, ImageFormat as Codec, Luma, Rgb, RgbImage, Rgba, RgbaImage};
+mod animations;
+
+use image::{DynamicImage, ImageBuffer, ImageFormat as Codec, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use proptest::prelude::*;
 use std::io::Cursor;
 
 use super::*;
 use crate::error::ErrorKind;
+use animations::animated_webp;
 
 /// A picture whose corners differ, so that every orientation can be told: red, green, blue, white clockwise.
 pub(super) fn corners(width: u32, height: u32) -> RgbImage {
@@ -163,70 +165,18 @@ fn reads_cmyk_and_ycck_jpeg() {
 }
 
 #[test]
-fn animations_give_their_first_frame() {
-    let frame = |image: RgbImage| Frame::new(DynamicImage::ImageRgb8(image).into_rgba8());
-    let (first, second) = (corners(16, 16), RgbImage::new(16, 16));
-    let mut gif = Vec::new();
-    GifEncoder::new(&mut gif)
-        .encode_frames([frame(first.clone()), frame(second.clone())])
-        .expect("encodes");
-    assert!(near(&read(&gif).pixels, &first, 8), "GIF");
-    // composing the frame on its canvas rounds
-    assert!(
-        near(&read(&animated_webp(&[&first, &second])).pixels, &first, 1),
-        "WebP"
-    );
-    assert_eq!(read(&animated_png(&first, &second)).pixels, first, "PNG");
-}
-
-fn animated_webp(frames: &[&RgbImage]) -> Vec<u8> {
-    let chunk = |name: &[u8], body: &[u8]| {
-        let length = u32::try_from(body.len()).expect("short").to_le_bytes();
-        let padding = vec![0; body.len() % 2];
-        [name, &length, body, &padding].concat()
+fn an_icon_may_be_a_png_of_any_kind() {
+    let icon = |png: &[u8]| {
+        let mut file = b"\0\0\x01\0\x01\0".to_vec();
+        file.extend([16, 16, 0, 0, 1, 0, 32, 0]);
+        file.extend(u32::try_from(png.len()).expect("short").to_le_bytes());
+        file.extend(22_u32.to_le_bytes());
+        [&file, png].concat()
     };
-    let mut body = b"WEBP".to_vec();
-    // flag: animation; canvas 16 × 16
-    body.extend(chunk(b"VP8X", &[2, 0, 0, 0, 15, 0, 0, 15, 0, 0]));
-    body.extend(chunk(b"ANIM", &[0; 6]));
-    for frame in frames {
-        let still = encoded((*frame).clone(), Codec::WebP);
-        let header = [0, 0, 0, 0, 0, 0, 15, 0, 0, 15, 0, 0, 100, 0, 0, 0];
-        body.extend(chunk(b"ANMF", &[&header, &still[12..]].concat()));
-    }
-    chunk(b"RIFF", &body)
-}
-
-fn animated_png(first: &RgbImage, second: &RgbImage) -> Vec<u8> {
-    let chunk = |name: &[u8], body: &[u8]| {
-        let typed = [name, body].concat();
-        let length = u32::try_from(body.len()).expect("short").to_be_bytes();
-        [&length[..], &typed, &crc32fast::hash(&typed).to_be_bytes()].concat()
-    };
-    let control = |sequence: u8| {
-        let mut body = vec![0, 0, 0, sequence, 0, 0, 0, 16, 0, 0, 0, 16];
-        body.extend([0; 8]);
-        body.extend([0, 1, 0, 10, 0, 0]);
-        chunk(b"fcTL", &body)
-    };
-    let data = |png: &[u8]| {
-        let at = png.windows(4).position(|w| w == b"IDAT").expect("has data");
-        let length = u32::from_be_bytes(png[at - 4..at].try_into().expect("four bytes")) as usize;
-        png[at + 4..at + 4 + length].to_vec()
-    };
-    let png = encoded(first.clone(), Codec::Png);
-    let frame = [&[0, 0, 0, 2], &data(&encoded(second.clone(), Codec::Png))[..]].concat();
-    // signature and header are 33 bytes
-    [
-        &png[..33],
-        &chunk(b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]),
-        &control(0),
-        &chunk(b"IDAT", &data(&png)),
-        &control(1),
-        &chunk(b"fdAT", &frame),
-        &chunk(b"IEND", &[]),
-    ]
-    .concat()
+    let image = corners(16, 16);
+    let found = read(&icon(&encoded(image.clone(), Codec::Png)));
+    assert_eq!((found.pixels, found.format), (image, ImageFormat::Ico));
+    refused(&icon(b"\x89PNG\r\n\x1a\n"));
 }
 
 #[test]

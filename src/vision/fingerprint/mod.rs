@@ -3,7 +3,7 @@
 mod pdq;
 mod phash;
 
-use image::RgbImage;
+use image::{GrayImage, RgbImage};
 
 use crate::types::{ContentHash, PixelHash};
 
@@ -23,6 +23,22 @@ pub fn pixel_hash(image: &RgbImage) -> PixelHash {
     hasher.update(&image.width().to_le_bytes());
     hasher.update(&image.height().to_le_bytes());
     hasher.update(image.as_raw());
+    PixelHash::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// Identity of pixels that are not all opaque: of what they look like over white, and of how opaque they are.
+pub(super) fn transparent_hash(over_white: &PixelHash, alpha: &GrayImage) -> PixelHash {
+    let mut hasher = blake3::Hasher::new_derive_key("doppel 1 pixels with transparency");
+    hasher.update(over_white.as_bytes());
+    hasher.update(alpha.as_raw());
+    PixelHash::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// Identity of the frames of a file, of which only the first is decoded: that of the file.
+pub(super) fn frames_hash(bytes: &[u8]) -> PixelHash {
+    let mut hasher =
+        blake3::Hasher::new_derive_key("doppel 1 pixels of several frames, by the bytes of their file");
+    hasher.update(bytes);
     PixelHash::from_bytes(*hasher.finalize().as_bytes())
 }
 
