@@ -220,3 +220,15 @@ fn a_move_to_another_file_system_keeps_content_and_date() {
         assert_eq!(fs::metadata(path).and_then(|m| m.modified()).expect("dated"), old);
     }
 }
+
+#[test]
+fn a_plan_that_is_refused_leaves_no_journal_in_the_way() {
+    let album = Album::new(1);
+    let plan = fs::read_to_string(album.path("plan.json")).expect("a plan");
+    let of_tomorrow = plan.replace("\"version\":1", "\"version\":99");
+    assert_ne!(plan, of_tomorrow);
+    fs::write(album.path("plan.json"), of_tomorrow).expect("written");
+    assert_eq!(album.run(&["apply", "plan.json"]).status.code(), Some(1));
+    fs::write(album.path("plan.json"), plan).expect("written");
+    album.succeed(&["apply", "plan.json"]);
+}

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 
 use super::{Context, Exit, print, shown};
-use crate::dedup::apply::{Action, Outcome, apply, settle, undo};
+use crate::dedup::apply::{Action, Outcome, apply, check, settle, undo};
 use crate::dedup::journal::{ActionKind, Journal};
 use crate::dedup::plan::{Plan, PlannedFile};
 
@@ -135,6 +135,8 @@ pub(super) fn run(args: Args, _: &Context) -> anyhow::Result<Exit> {
         })?;
         return tally.finish();
     }
+    // A plan that is refused leaves no journal in the way of its next try.
+    check(&plan, &action)?;
     let path = args.journal.unwrap_or_else(|| beside(&args.plan));
     let mut journal = if args.resume {
         let cannot = || format!("cannot go on with the journal {}", path.display());

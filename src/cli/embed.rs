@@ -35,7 +35,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "OUT.npy")]
     output: PathBuf,
     /// Threads; all cores when absent
-    #[arg(short = 'j', long, value_name = "N")]
+    #[arg(short = 'j', long, value_name = "N", value_parser = super::workers())]
     threads: Option<usize>,
 }
 

@@ -38,6 +38,7 @@ pub(super) struct Args {
 /// # Errors
 /// When the stores cannot be opened or fail.
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    context.expect_data()?;
     let repair = if args.repair { Repair::Yes } else { Repair::No };
     let report = context
         .runtime()?

@@ -37,7 +37,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "WHAT", value_enum, default_value = "store")]
     on_duplicate: OnDuplicate,
     /// Files sent at the same time
-    #[arg(short = 'j', long, value_name = "N", default_value = "8")]
+    #[arg(short = 'j', long, value_name = "N", default_value = "8", value_parser = super::workers())]
     jobs: usize,
 }
 

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bytes::Bytes;
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -59,6 +60,19 @@ impl Context {
         tokio::runtime::Builder::new_multi_thread().enable_all().build()
     }
 
+    /// Refuses to look into a data folder that is not there: opened, it would be made, and be found empty and whole.
+    ///
+    /// # Errors
+    /// When everything is to be in the data folder and there is none.
+    pub fn expect_data(&self) -> anyhow::Result<()> {
+        let config = &self.config;
+        let is_all_local = config.etcd.is_empty() && config.storage.is_none();
+        if is_all_local && !config.data_dir.exists() {
+            anyhow::bail!("there is no data folder {}", config.data_dir.display());
+        }
+        Ok(())
+    }
+
     /// What is read of image files.
     #[must_use]
     pub fn decode_limits(&self) -> DecodeLimits {
@@ -79,6 +93,12 @@ pub fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+/// Parses a number of threads or connections. More than a machine can start is a slip, and would hang it.
+#[must_use]
+pub fn workers() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(0..=1024)
 }
 
 /// What a terminal may show of a path: control characters could forge lines or colours.

@@ -65,7 +65,8 @@ pub(super) struct Args {
         long,
         value_name = "N",
         default_value_t = 0,
-        hide_default_value = true
+        hide_default_value = true,
+        value_parser = crate::cli::workers()
     )]
     threads: usize,
     /// Folder of the cache that makes the next scan fast

@@ -54,6 +54,9 @@ enum Format {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
+    if args.server.is_none() {
+        context.expect_data()?;
+    }
     let file = read(&args.image, context.config.limits.max_file_bytes)
         .map_err(|reason| anyhow::anyhow!("{}: {reason}", args.image.display()))?;
     let name = args

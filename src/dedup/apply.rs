@@ -107,7 +107,10 @@ pub fn apply(
 }
 
 /// Refuses a plan that would lose an image.
-fn check(plan: &Plan, action: &Action) -> Result<(), ApplyError> {
+///
+/// # Errors
+/// [`ApplyError`] when the plan contradicts itself or this program cannot read it.
+pub fn check(plan: &Plan, action: &Action) -> Result<(), ApplyError> {
     if plan.version != VERSION {
         return Err(ApplyError::Version { found: plan.version });
     }
@@ -287,10 +290,15 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     File::open(to)?.sync_all()
 }
 
+/// Where what is to replace `path` is made.
+fn unfinished(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.doppel-new"))
+}
+
 /// Puts what `make` creates in the place of `path`, in one step.
 fn replace(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let new = path.with_file_name(format!(".{name}.doppel-new"));
+    let new = unfinished(path);
     // Left there by a process that was killed.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -264,5 +264,29 @@ fn bad_usage_is_told_by_exit_code_2() {
     assert_eq!(code, Some(2));
     assert!(message.contains("limits.max_pixel"), "{message}");
     assert_eq!(run(&["dance"]).0, Some(2));
+    assert_eq!(run(&["scan", ".", "-j", "100000"]).0, Some(2));
     assert_eq!(run(&["--help"]).0, Some(0));
+}
+
+#[test]
+fn a_data_folder_that_is_not_there_is_not_found_empty() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let image = folder.path().join("image.png");
+    std::fs::write(&image, picture(1)).expect("writable");
+    let image = image.to_str().expect("UTF-8");
+    for arguments in [&["fsck"][..], &["search", image]] {
+        let output = doppel()
+            .args(arguments)
+            .args(["--data-dir", "mistyped"])
+            .current_dir(folder.path())
+            .output()
+            .expect("the binary runs");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+        assert!(message.contains("mistyped"), "{message}");
+        assert!(
+            !folder.path().join("mistyped").exists(),
+            "{arguments:?} makes none"
+        );
+    }
 }

@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Threads; all cores when absent
-    #[arg(short = 'j', long, value_name = "N")]
+    #[arg(short = 'j', long, value_name = "N", value_parser = crate::cli::workers())]
     threads: Option<usize>,
     /// Print one JSON object
     #[arg(long)]

@@ -43,7 +43,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = BuildParams::default().ef_construction)]
     ef_construction: usize,
     /// Threads for building and searching; 0 = all
-    #[arg(short = 'j', long, default_value_t = 1)]
+    #[arg(short = 'j', long, default_value_t = 1, value_parser = crate::cli::workers())]
     threads: usize,
     /// Passes over the queries for each width; the median is reported
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]

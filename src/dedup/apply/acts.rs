@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::{copy, hash, relocate, replace, verified};
+use super::{copy, hash, relocate, replace, unfinished, verified};
 use crate::dedup::journal::{ActionKind, Line};
 use crate::dedup::plan::PlannedFile;
 
@@ -68,6 +68,13 @@ impl<'a> Act<'a> {
         })
     }
 
+    fn replaces(&self) -> bool {
+        matches!(
+            self.action,
+            ActionKind::Hardlink | ActionKind::Symlink | ActionKind::Reflink
+        )
+    }
+
     /// Puts the file back where it was.
     pub(super) fn restore(&self, trash: &mut TrashCan) -> Result<(), String> {
         let path = Path::new(&self.file.path);
@@ -77,11 +84,7 @@ impl<'a> Act<'a> {
             self.take_back_copy();
             return Ok(());
         }
-        let replaced = matches!(
-            self.action,
-            ActionKind::Hardlink | ActionKind::Symlink | ActionKind::Reflink
-        );
-        if !replaced && fs::symlink_metadata(path).is_ok() {
+        if !self.replaces() && fs::symlink_metadata(path).is_ok() {
             return Err("another file is in its place".to_owned());
         }
         let text = |error: io::Error| error.to_string();
@@ -101,9 +104,13 @@ impl<'a> Act<'a> {
         }
     }
 
-    /// Removes what a move that was cut short left at its target, if the file itself is still in its place: a copy, or
-    /// the beginning of one.
+    /// Removes what an act that was cut short left, if the file itself is still in its place: what should have replaced
+    /// it, or at the target of a move a copy or the beginning of one.
     pub(super) fn take_back_copy(&self) {
+        if self.replaces() {
+            // As below.
+            let _ = fs::remove_file(unfinished(Path::new(&self.file.path)));
+        }
         let Some(to) = self.to.filter(|_| self.action == ActionKind::Move) else {
             return;
         };

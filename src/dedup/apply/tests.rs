@@ -396,3 +396,18 @@ fn what_another_group_keeps_stays_whatever_path_names_it() {
     );
     assert!(album.path("edited").exists() && album.path("keep").exists());
 }
+
+#[test]
+fn a_replacement_cut_short_leaves_no_stray_file() {
+    for kind in [ActionKind::Hardlink, ActionKind::Symlink, ActionKind::Reflink] {
+        let album = Album::new();
+        let mut journal = Journal::create(&album.journal()).expect("a new file");
+        let (file, keep) = (album.planned("same"), album.planned("keep"));
+        journal.begin(kind, &file, &keep, None).expect("written");
+        fs::write(album.path(".same.doppel-new"), "pic").expect("written");
+        assert_eq!(album.undo(), [Outcome::Done], "{kind:?}");
+        assert_eq!(content(&album.path("same")).as_deref(), Some("picture"));
+        let names = fs::read_dir(album.folder.path()).expect("a folder").count();
+        assert_eq!(names, 4, "{kind:?}: three files and the journal");
+    }
+}

@@ -193,12 +193,12 @@ impl<'a> Reader<'a> {
         Ok(Some(Message::Cached(index, slot, Some(Box::new(known)), read)))
     }
 
-    /// The file's bytes, at most one more than the limit; nothing for a file that neither claims to be an image nor
-    /// begins like one.
+    /// The file's bytes, at most one more than the limit; nothing for a file that is not named, neither claims to be an
+    /// image nor begins like one.
     fn read(&self, file: &Found) -> std::io::Result<Option<Bytes>> {
         let mut source: Take<File> = File::open(&file.path)?.take(self.limits.max_file_bytes + 1);
         let mut bytes = Vec::with_capacity(usize::try_from(file.size).unwrap_or(0) + 1);
-        if !claims_to_be_image(&file.path) {
+        if !file.named && !claims_to_be_image(&file.path) {
             source.by_ref().take(64).read_to_end(&mut bytes)?;
             if matches!(decode(&bytes, self.limits), Err(VisionError::NotAnImage { .. })) {
                 return Ok(None);

@@ -243,6 +243,12 @@ fn bad_files_are_named_with_a_reason_and_do_not_end_the_scan() {
         symlink(root, root.join("folder")).expect("linked");
         fs::write(root.join(std::ffi::OsStr::from_bytes(b"\xff\xfe.jpg")), &whole).expect("written");
     }
+    let named = run(&options(&root.join("notes.txt")));
+    assert!(
+        named.skipped[0].reason.contains("not an image"),
+        "{:?}",
+        named.skipped
+    );
     let report = run(&options(root));
     assert_eq!(report.stats.images, 9);
     assert_eq!(groups(&report)[0].len(), 5);

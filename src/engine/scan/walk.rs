@@ -23,6 +23,8 @@ pub(in crate::engine) struct Found {
     /// Nanoseconds since 1970; 0 when the system does not say.
     pub(super) modified: i64,
     pub(super) reference: bool,
+    /// Named as an argument: that it is no image is worth saying.
+    pub(super) named: bool,
     /// Which file it is, where its path need not tell.
     identity: Option<Identity>,
 }
@@ -127,7 +129,8 @@ impl Walk {
         if metadata.is_dir() {
             return;
         }
-        let claims = claims_to_be_image(path);
+        let named = entry.depth() == 0;
+        let claims = named || claims_to_be_image(path);
         if !metadata.is_file() {
             if claims {
                 skip("not a regular file");
@@ -152,7 +155,7 @@ impl Walk {
             }
             return;
         }
-        if !claims && path.extension().is_some() && entry.depth() > 0 {
+        if !claims && path.extension().is_some() {
             self.ignored += 1;
             return;
         }
@@ -163,6 +166,7 @@ impl Walk {
             size: metadata.len(),
             modified: modified(&metadata),
             reference,
+            named,
             identity: identity(&metadata),
         });
     }
