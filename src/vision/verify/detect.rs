@@ -1,6 +1,7 @@
 //! Corners at several scales: the segment test of FAST-9 (Rosten and Drummond, "Machine learning for high-speed
 //! corner detection", ECCV 2006), ranked by the response of Harris, spread over the frame.
 
+use super::harris::{Columns, REACH, RESPONSES};
 use super::plane::Plane;
 
 /// Ratio of the sides of neighbouring levels.
@@ -97,7 +98,7 @@ fn corners(plane: &Plane, quota: usize) -> Vec<Corner> {
     if w <= 2 * MARGIN || h <= 2 * MARGIN {
         return Vec::new();
     }
-    spread(suppress(peaks(scored(plane), w, h), w, h), w, quota)
+    spread(suppress(&peaks(plane), w, h), w, h, quota)
 }
 
 /// A corner with its response, before it is chosen: many are looked at.
@@ -109,118 +110,146 @@ struct Scored {
     dark: bool,
 }
 
-/// All corners with Harris' response over a 7×7 window (k = 0.04), row by row.
+/// All corners that no neighbour among the eight outdoes, row by row, with Harris' response over a 7×7 window (k = 0.04).
 #[inline(always)]
-fn scored(plane: &Plane) -> Vec<Scored> {
+fn peaks(plane: &Plane) -> Vec<Scored> {
     let (w, h) = (plane.width, plane.height);
     let mut found = Vec::with_capacity(4096);
     let mut columns = Columns::new(w);
-    for y in MARGIN - REACH..MARGIN + REACH {
+    for y in MARGIN - REACH..=MARGIN + REACH {
         columns.add(plane, y);
     }
-    for y in MARGIN..h - MARGIN {
-        columns.add(plane, y + REACH);
-        for first in (MARGIN..w - MARGIN).step_by(LANES) {
-            let (dark, bright) = tested(plane, first, y);
-            let words = dark.as_chunks().0.iter().zip(bright.as_chunks().0);
-            for (start, (dark, bright)) in (first..w - MARGIN).step_by(8).zip(words) {
-                let (dark, bright) = (u64::from_le_bytes(*dark), u64::from_le_bytes(*bright));
-                // one bit a lane
-                let mut left = dark | bright;
-                if left == 0 {
-                    continue;
-                }
-                let scores = columns.harris(start);
-                while left != 0 {
-                    let bit = left.trailing_zeros();
-                    left &= left - 1;
-                    let (lane, dark) = (bit as usize / 8, dark >> bit & 1 == 1);
-                    if start + lane < w - MARGIN {
-                        let [x, y] = [start + lane, y].map(|at| at as u32);
-                        let score = scores[lane];
-                        found.push(Scored { score, x, y, dark });
-                    }
-                }
+    // The row before, the row that is judged and the next.
+    let mut lines = [(); 3].map(|()| Line::new(w));
+    let mut scratch = Scratch::new(w);
+    // One more than there are: the last row is judged when the next is known to be empty.
+    for y in MARGIN..=h - MARGIN {
+        lines.rotate_left(1);
+        lines[2].clear();
+        if y < h - MARGIN {
+            if y > MARGIN {
+                columns.advance(plane, y);
             }
+            lines[2].fill(plane, &columns, y);
         }
-        columns.remove(plane, y - REACH);
+        judge(&lines, y - 1, &mut scratch, &mut found);
     }
     found
 }
 
-/// Half the window of Harris' response.
-const REACH: usize = 3;
+/// Response of pixels that are no corners.
+const NONE: f32 = f32::MIN;
 
-/// Responses that are computed side by side.
-const RESPONSES: usize = 8;
-
-/// Products of the gradients, summed over the rows of the window, one sum a column, and room for whole lanes.
-struct Columns {
-    xx: Vec<i32>,
-    xy: Vec<i32>,
-    yy: Vec<i32>,
+/// The corners of a row.
+struct Line {
+    /// One a pixel, and room for whole lanes.
+    responses: Vec<f32>,
+    /// 1 where the pixel is darker than its surroundings.
+    dark: Vec<u8>,
+    is_empty: bool,
+    width: usize,
 }
 
-impl Columns {
-    #[inline(always)]
+impl Line {
     fn new(width: usize) -> Self {
-        let [xx, xy, yy] = [(); 3].map(|()| vec![0; width + RESPONSES]);
-        Self { xx, xy, yy }
-    }
-
-    #[inline(always)]
-    fn add(&mut self, plane: &Plane, y: usize) {
-        self.change(plane, y, 1);
-    }
-
-    #[inline(always)]
-    fn remove(&mut self, plane: &Plane, y: usize) {
-        self.change(plane, y, -1);
-    }
-
-    #[inline(always)]
-    fn change(&mut self, plane: &Plane, y: usize, sign: i32) {
-        let inner = plane.width - 2;
-        let (above, below) = (&plane.row(y - 1)[1..=inner], &plane.row(y + 1)[1..=inner]);
-        let (left, right) = (&plane.row(y)[..inner], &plane.row(y)[2..]);
-        let (xx, xy, yy) = (
-            &mut self.xx[1..=inner],
-            &mut self.xy[1..=inner],
-            &mut self.yy[1..=inner],
-        );
-        for x in 0..inner {
-            let gx = i32::from(i16::from(right[x]) - i16::from(left[x]));
-            let gy = i32::from(i16::from(below[x]) - i16::from(above[x]));
-            xx[x] += sign * (gx * gx);
-            xy[x] += sign * (gx * gy);
-            yy[x] += sign * (gy * gy);
+        Self {
+            responses: vec![NONE; width + LANES],
+            dark: vec![0; width + LANES],
+            is_empty: true,
+            width,
         }
     }
 
-    /// The responses from column `x` on.
     #[inline(always)]
-    fn harris(&self, x: usize) -> [f32; RESPONSES] {
-        let (xx, xy, yy) = (summed(&self.xx, x), summed(&self.xy, x), summed(&self.yy, x));
-        let mut responses = [0.0; RESPONSES];
-        for lane in 0..RESPONSES {
-            let (xx, xy, yy) = (xx[lane] as f32, xy[lane] as f32, yy[lane] as f32);
-            responses[lane] = xx * yy - xy * xy - 0.04 * (xx + yy) * (xx + yy);
+    fn clear(&mut self) {
+        if !self.is_empty {
+            self.responses.fill(NONE);
+            self.is_empty = true;
         }
-        responses
+    }
+
+    /// Finds the corners of row `y`, in the middle of the window of `columns`.
+    #[inline(always)]
+    fn fill(&mut self, plane: &Plane, columns: &Columns, y: usize) {
+        let end = self.width - MARGIN;
+        for first in (MARGIN..end).step_by(LANES) {
+            let (dark, bright) = tested(plane, first, y);
+            self.dark[first..first + LANES].copy_from_slice(&dark);
+            let lanes = dark.as_chunks::<RESPONSES>().0.iter();
+            let lanes = lanes.zip(bright.as_chunks::<RESPONSES>().0);
+            for (start, (dark, bright)) in (first..end).step_by(RESPONSES).zip(lanes) {
+                if u64::from_le_bytes(*dark) | u64::from_le_bytes(*bright) == 0 {
+                    continue;
+                }
+                let responses = columns.responses(start);
+                let line = &mut self.responses[start..start + RESPONSES];
+                for lane in 0..RESPONSES {
+                    let is_corner = dark[lane] | bright[lane] != 0;
+                    line[lane] = if is_corner { responses[lane] } else { NONE };
+                }
+                self.is_empty = false;
+            }
+        }
+        // Lanes beyond the end tell nothing.
+        self.responses[end..].fill(NONE);
     }
 }
 
-/// Sums over the window's columns, for places from `x` on.
+/// Adds the corners of the middle line, which is row `y`, that none of the others and no neighbour of their own outdoes.
 #[inline(always)]
-fn summed(columns: &[i32], x: usize) -> [i32; RESPONSES] {
-    let columns = &columns[x - REACH..x + REACH + RESPONSES];
-    let mut sums = [0; RESPONSES];
-    for step in 0..=2 * REACH {
-        for lane in 0..RESPONSES {
-            sums[lane] += columns[step + lane];
+fn judge(lines: &[Line; 3], y: usize, scratch: &mut Scratch, found: &mut Vec<Scored>) {
+    let [above, line, below] = lines;
+    if line.is_empty {
+        return;
+    }
+    let Scratch { most, peaks } = scratch;
+    let (responses, end) = (&line.responses[..most.len()], line.width - MARGIN);
+    let columns = above.responses.iter().zip(responses).zip(&below.responses);
+    for (most, ((&a, &b), &c)) in most.iter_mut().zip(columns) {
+        *most = greater(greater(a, c), b);
+    }
+    let neighbours = most.iter().zip(&most[1..]).zip(&most[2..]);
+    let peaks_inside = peaks[1..].iter_mut().zip(&responses[1..]);
+    for ((peak, &here), ((&left, &middle), &right)) in peaks_inside.zip(neighbours) {
+        *peak = u8::from((here >= greater(greater(left, right), middle)) & (here > NONE));
+    }
+    let words = peaks[MARGIN..].as_chunks().0;
+    for (start, word) in (MARGIN..end).step_by(8).zip(words) {
+        // one bit a pixel
+        let mut left = u64::from_le_bytes(*word);
+        while left != 0 {
+            let x = start + left.trailing_zeros() as usize / 8;
+            left &= left - 1;
+            found.push(Scored {
+                score: responses[x],
+                x: x as u32,
+                y: y as u32,
+                dark: line.dark[x] == 1,
+            });
         }
     }
-    sums
+}
+
+#[inline(always)]
+fn greater(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// What is kept of a row while it is judged, with room for whole lanes: long loops are computed side by side.
+struct Scratch {
+    /// The greatest response of three in a column.
+    most: Vec<f32>,
+    /// 1 where a corner is kept.
+    peaks: Vec<u8>,
+}
+
+impl Scratch {
+    fn new(width: usize) -> Self {
+        Self {
+            most: vec![NONE; width + LANES],
+            peaks: vec![0; width + LANES],
+        }
+    }
 }
 
 /// Pixels that are tested side by side.
@@ -242,13 +271,38 @@ fn tested(plane: &Plane, x: usize, y: usize) -> (Lanes, Lanes) {
         *point = lanes(dx, dy);
     }
     let centre = lanes(0, 0);
-    // The darkest of each 9 in a row, and the brightest of these; and the other way round.
-    let brightest = extreme(&circle, u8::min, u8::max);
-    let darkest = extreme(&circle, u8::max, u8::min);
-    let (mut dark, mut bright) = ([0; LANES], [0; LANES]);
+    let (mut above, mut below) = ([0; LANES], [0; LANES]);
     for lane in 0..LANES {
-        dark[lane] = u8::from(brightest[lane] > centre[lane].saturating_add(CONTRAST));
-        bright[lane] = u8::from(darkest[lane] < centre[lane].saturating_sub(CONTRAST));
+        above[lane] = centre[lane].saturating_add(CONTRAST);
+        below[lane] = centre[lane].saturating_sub(CONTRAST);
+    }
+    // Of two opposite points one is in any 9 in a row.
+    let (mut least, mut most) = ([u8::MAX; LANES], [0; LANES]);
+    for point in 0..8 {
+        for lane in 0..LANES {
+            let (one, other) = (circle[point][lane], circle[point + 8][lane]);
+            least[lane] = least[lane].min(one.max(other));
+            most[lane] = most[lane].max(one.min(other));
+        }
+    }
+    let (mut dark, mut bright) = ([0; LANES], [0; LANES]);
+    let (mut any_dark, mut any_bright) = (0, 0);
+    for lane in 0..LANES {
+        any_dark |= u8::from(least[lane] > above[lane]);
+        any_bright |= u8::from(most[lane] < below[lane]);
+    }
+    // The darkest of each 9 in a row, and the brightest of these; and the other way round.
+    if any_dark != 0 {
+        let brightest = extreme(&circle, u8::min, u8::max);
+        for lane in 0..LANES {
+            dark[lane] = u8::from(brightest[lane] > above[lane]);
+        }
+    }
+    if any_bright != 0 {
+        let darkest = extreme(&circle, u8::max, u8::min);
+        for lane in 0..LANES {
+            bright[lane] = u8::from(darkest[lane] < below[lane]);
+        }
     }
     (dark, bright)
 }
@@ -286,60 +340,69 @@ fn joined(
     longer
 }
 
-/// The corners that no neighbour among the eight outdoes.
-#[inline(always)]
-fn peaks(mut scored: Vec<Scored>, width: usize, height: usize) -> Vec<Scored> {
-    let mut scores = vec![f32::MIN; width * height];
-    for corner in &scored {
-        scores[corner.y as usize * width + corner.x as usize] = corner.score;
-    }
-    scored.retain(|&Scored { score, x, y, .. }| {
-        let (x, y) = (x as usize, y as usize);
-        (y - 1..=y + 1).all(|row| {
-            let start = row * width + x - 1;
-            scores[start..start + 3].iter().all(|&other| other <= score)
+/// Keeps corners that no stronger one stands beside, within 2 pixels; strongest first, of equal ones the first in the frame.
+fn suppress(found: &[Scored], width: usize, height: usize) -> Vec<Corner> {
+    // One number, since these are sorted fastest: the response, the greatest first, and the place.
+    let mut order: Vec<u64> = found
+        .iter()
+        .map(|&Scored { score, x, y, dark }| {
+            let place = (y * width as u32 + x) << 1 | u32::from(dark);
+            u64::from(!ordered(score)) << 32 | u64::from(place)
         })
-    });
-    scored
-}
-
-/// Keeps corners that no stronger one stands beside, within 2 pixels; strongest first.
-fn suppress(mut found: Vec<Scored>, width: usize, height: usize) -> Vec<Corner> {
-    // All places differ: an unstable sort has one answer too.
-    found.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then((a.y, a.x).cmp(&(b.y, b.x))));
+        .collect();
+    order.sort_unstable();
     let mut taken = vec![false; width * height];
     let mut kept = Vec::new();
-    for Scored { x, y, dark, .. } in found {
-        let (x, y) = (x as usize, y as usize);
-        if taken[y * width + x] {
+    for key in order {
+        let (place, dark) = ((key as u32 >> 1) as usize, key & 1 == 1);
+        if taken[place] {
             continue;
         }
-        kept.push(Corner { x, y, dark });
-        for row in y - 2..=y + 2 {
-            taken[row * width + x - 2..=row * width + x + 2].fill(true);
+        kept.push(Corner {
+            x: place % width,
+            y: place / width,
+            dark,
+        });
+        for row in [
+            place - 2 * width,
+            place - width,
+            place,
+            place + width,
+            place + 2 * width,
+        ] {
+            taken[row - 2..=row + 2].fill(true);
         }
     }
     kept
 }
 
+/// A number that orders as [`f32::total_cmp`] does.
+fn ordered(number: f32) -> u32 {
+    let bits = number.to_bits();
+    let sign = 1 << 31;
+    if bits & sign == 0 { bits | sign } else { !bits }
+}
+
 /// Takes at most `quota` corners, in rounds: the strongest of every cell, then the second of every cell, …
-fn spread(found: Vec<Corner>, width: usize, quota: usize) -> Vec<Corner> {
+fn spread(found: Vec<Corner>, width: usize, height: usize, quota: usize) -> Vec<Corner> {
     if found.len() <= quota {
         return found;
     }
     let columns = width / CELL + 1;
-    let mut in_cell = std::collections::HashMap::new();
-    let mut ranked: Vec<(usize, usize, Corner)> = found
-        .into_iter()
-        .enumerate()
+    let mut in_cell = vec![0u32; columns * (height / CELL + 1)];
+    // Round and order in one number.
+    let mut ranked: Vec<u64> = (0..)
+        .zip(&found)
         .map(|(order, corner)| {
-            let cell = corner.y / CELL * columns + corner.x / CELL;
-            let round = in_cell.entry(cell).or_insert(0usize);
+            let round = &mut in_cell[corner.y / CELL * columns + corner.x / CELL];
             *round += 1;
-            (*round, order, corner)
+            u64::from(*round) << 32 | order
         })
         .collect();
     ranked.sort_unstable();
     ranked.truncate(quota);
-    ranked.into_iter().map(|(_, _, corner)| corner).collect()
+    ranked
+        .into_iter()
+        .map(|rank| found[rank as u32 as usize])
+        .collect()
 }

@@ -25,19 +25,19 @@ const WAYS: [[f64; 6]; 8] = [
     [0.0, -1.0, 1.0, -1.0, 0.0, 1.0],
 ];
 
-/// For each of the ways, where each pixel of a view goes.
-static PLACES: LazyLock<[Vec<usize>; 8]> = LazyLock::new(|| {
+/// For each pixel of a view, where it goes in each of the ways.
+static PLACES: LazyLock<Vec<[usize; 8]>> = LazyLock::new(|| {
     let relative = |v: usize| (v as f64 + 0.5) / SIDE as f64;
-    WAYS.map(|way| {
-        (0..SIDE * SIDE)
-            .map(|i| {
+    (0..SIDE * SIDE)
+        .map(|i| {
+            WAYS.map(|way| {
                 let [u, v] = Affine(way)
                     .apply([relative(i % SIDE), relative(i / SIDE)])
                     .map(|p| (p * SIDE as f64) as usize);
                 v * SIDE + u
             })
-            .collect()
-    })
+        })
+        .collect()
 });
 
 /// A rectangle of the preview, squashed to a small square, of mean 0 and norm 1.
@@ -82,13 +82,15 @@ impl View {
         Some(Self { bounds, pixels })
     }
 
-    /// Correlation with `other`, whose pixels are taken in the order of `places`.
-    fn correlation(&self, other: &Self, places: &[usize]) -> f32 {
-        self.pixels
-            .iter()
-            .zip(places)
-            .map(|(p, &place)| p * other.pixels[place])
-            .sum()
+    /// Correlation with `other`, whose pixels are taken in the order of each of the ways. All at once: each is one long chain.
+    fn correlations(&self, other: &Self) -> [f32; 8] {
+        let mut sums = [0.0; 8];
+        for (&pixel, places) in self.pixels.iter().zip(PLACES.iter()) {
+            for (sum, &place) in sums.iter_mut().zip(places) {
+                *sum += pixel * other.pixels[place];
+            }
+        }
+        sums
     }
 
     /// From relative coordinates of the rectangle to pixels of the preview.
@@ -106,8 +108,7 @@ pub(super) fn hypotheses(a: &[View], b: &[View], limit: usize) -> Vec<(f32, Affi
             continue;
         };
         for to in b {
-            for (way, places) in WAYS.map(Affine).iter().zip(PLACES.iter()) {
-                let correlation = from.correlation(to, places);
+            for (way, correlation) in WAYS.map(Affine).iter().zip(from.correlations(to)) {
                 if correlation >= MIN_CORRELATION {
                     found.push((correlation, to_relative.then(way).then(&to.to_pixels())));
                 }

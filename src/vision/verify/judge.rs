@@ -5,7 +5,7 @@ use super::places::Places;
 use super::planes::{ENOUGH, Planes, TEXTURED, textured};
 use super::regions::regions;
 use super::tiles::Tile;
-use super::{Alignment, Features, Verification, frame, ink, overlay, pairing, pattern};
+use super::{Alignment, Features, Verification, frame, ink, overlay, pairing};
 use crate::types::{Region, Transform};
 use crate::vision::polygon::clip;
 
@@ -45,7 +45,7 @@ pub fn verify(a: &Features, b: &Features) -> Verification {
     let (texture_a, texture_b) = (a.texture(), b.texture());
     let text_like = texture_a.is_text_like() || texture_b.is_text_like();
     Verification {
-        repeating: text_like && best.is_some() && pattern::repeats(&a.luma) && pattern::repeats(&b.luma),
+        repeating: text_like && best.is_some() && a.repeats() && b.repeats(),
         alignment: best.map(|candidate| candidate.alignment(a, b)),
         text_like,
         featureless: texture_a.is_featureless() || texture_b.is_featureless(),

@@ -10,6 +10,7 @@ mod affine;
 mod describe;
 mod detect;
 mod frame;
+mod harris;
 mod ink;
 mod judge;
 mod moved;
@@ -80,6 +81,8 @@ pub struct Features {
     chroma: [Plane; 2],
     views: Vec<frame::View>,
     texture: Texture,
+    /// Whether it is a pattern that repeats, likewise: only pages and plain graphics are asked.
+    repeats: OnceLock<bool>,
 }
 
 /// What kind of picture it is, as far as verification cares.
@@ -140,6 +143,7 @@ impl Features {
             chroma,
             views,
             texture,
+            repeats: OnceLock::new(),
         }
     }
 
@@ -158,6 +162,11 @@ impl Features {
     /// The keypoints, bright corners first: corners of one kind are compared with each other only.
     fn keypoints(&self) -> &[Keypoint] {
         self.keypoints.get_or_init(|| wide(Describe(&self.luma[0])))
+    }
+
+    /// Whether it is a pattern that repeats.
+    fn repeats(&self) -> bool {
+        *self.repeats.get_or_init(|| pattern::repeats(&self.luma))
     }
 
     /// Their descriptors, as they are or as seen in a mirror.

@@ -66,7 +66,7 @@ struct Match<'a> {
     offset: usize,
 }
 
-/// The same for eight of `target` at a time.
+/// The same for sixteen of `target` at a time.
 struct InLanes<'a>(Match<'a>);
 
 impl Kernel for InLanes<'_> {
@@ -79,8 +79,21 @@ impl Kernel for InLanes<'_> {
 }
 
 /// Descriptors that are compared at a time.
-const LANES: usize = 8;
-type Lanes = [u64; LANES];
+const LANES: usize = 16;
+type Lanes = [u32; LANES];
+
+/// Descriptors side by side: the first halves of all first words, the second halves, … Loads of whole lanes lie in one line of
+/// the cache each.
+#[repr(align(64))]
+struct Block {
+    halves: [Lanes; 8],
+    /// Where they stand; [`u32::MAX`] where there is none.
+    places: Lanes,
+}
+
+fn halves(bits: &Bits) -> [u32; 8] {
+    std::array::from_fn(|half| (bits[half / 2] >> (half % 2 * 32)) as u32)
+}
 
 /// A distance and a position are one number, the distance above: the least is the nearest, and of equal ones the first.
 #[inline(always)]
@@ -91,48 +104,58 @@ fn all_nearest_in_lanes(
         offset,
     }: Match<'_>,
 ) -> Vec<Nearest> {
-    let words: [Vec<u64>; 4] = std::array::from_fn(|word| target.iter().map(|bits| bits[word]).collect());
-    let [w, x, y, z] = &words;
-    let mut found = vec![u64::MAX; target.len().next_multiple_of(LANES)];
+    debug_assert!(offset + target.len() < 1 << 16, "a position has sixteen bits");
+    let mut blocks = Vec::with_capacity(target.len().div_ceil(LANES));
+    for (first, target) in (offset..).step_by(LANES).zip(target.chunks(LANES)) {
+        let mut block = Block {
+            halves: [[0; LANES]; 8],
+            places: [u32::MAX; LANES],
+        };
+        for (lane, bits) in target.iter().enumerate() {
+            block.places[lane] = (first + lane) as u32;
+            for (lanes, half) in block.halves.iter_mut().zip(halves(bits)) {
+                lanes[lane] = half;
+            }
+        }
+        blocks.push(block);
+    }
     let mut all = Vec::with_capacity(query.len());
-    for &[a, b, c, d] in query {
-        let lanes = found.iter_mut().zip(w).zip(x).zip(y).zip(z);
-        for (place, ((((found, w), x), y), z)) in lanes.enumerate() {
-            let differ = |a: u64, b: &u64| u64::from((a ^ b).count_ones());
-            *found =
-                (differ(a, w) + differ(b, x) + differ(c, y) + differ(d, z)) << 32 | (offset + place) as u64;
+    for bits in query {
+        let query = halves(bits);
+        // The nearest of every sixteenth, and the next.
+        let (mut best, mut second) = ([u32::MAX; LANES], [u32::MAX; LANES]);
+        for Block { halves, places } in &blocks {
+            for lane in 0..LANES {
+                let differ = |half: usize| (query[half] ^ halves[half][lane]).count_ones();
+                let sum = differ(0) + differ(1) + differ(2) + differ(3);
+                let sum = sum + differ(4) + differ(5) + differ(6) + differ(7);
+                let found = sum << 16 | places[lane];
+                second[lane] = second[lane].min(best[lane].max(found));
+                best[lane] = best[lane].min(found);
+            }
         }
-        // The nearest of every eighth, and the next.
-        let (mut best, mut second) = ([u64::MAX; LANES], [u64::MAX; LANES]);
-        for found in found.as_chunks().0 {
-            second = each(second, each(best, *found, u64::max), u64::min);
-            best = each(best, *found, u64::min);
+        // The same of all, half of them at a time.
+        let mut count = LANES;
+        while count > 1 {
+            count /= 2;
+            for lane in 0..count {
+                let (one, other) = (best[lane], best[lane + count]);
+                second[lane] = second[lane].min(second[lane + count]).min(one.max(other));
+                best[lane] = one.min(other);
+            }
         }
-        let (mut nearest, mut next) = (u64::MAX, u64::MAX);
-        for found in best.into_iter().chain(second) {
-            next = next.min(nearest.max(found));
-            nearest = nearest.min(found);
-        }
+        let distance = |found: u32| if found == u32::MAX { u32::MAX } else { found >> 16 };
         all.push(Nearest {
-            best: (nearest >> 32) as u32,
-            second: (next >> 32) as u32,
-            partner: if nearest == u64::MAX {
+            best: distance(best[0]),
+            second: distance(second[0]),
+            partner: if best[0] == u32::MAX {
                 usize::MAX
             } else {
-                nearest as u32 as usize
+                (best[0] & 0xffff) as usize
             },
         });
     }
     all
-}
-
-#[inline(always)]
-fn each(a: Lanes, b: Lanes, choice: impl Fn(u64, u64) -> u64) -> Lanes {
-    let mut chosen = [0; LANES];
-    for lane in 0..LANES {
-        chosen[lane] = choice(a[lane], b[lane]);
-    }
-    chosen
 }
 
 impl Kernel for Match<'_> {
@@ -230,6 +253,7 @@ pub(super) fn hypothesis(pairs: &[Pair], mirrored: bool) -> Option<Hypothesis> {
     let mut seeds: Vec<&Pair> = pairs.iter().collect();
     seeds.sort_by(|x, y| x.clarity.total_cmp(&y.clarity));
     seeds.truncate(SEEDS);
+    let seeds: Vec<Seed<'_>> = seeds.into_iter().map(Seed::of).collect();
     let mut best: Option<(usize, Affine)> = None;
     for (i, p) in seeds.iter().enumerate() {
         for q in &seeds[i + 1..] {
@@ -270,12 +294,60 @@ pub(super) fn plausible(map: &Affine) -> bool {
     short > 0.05 && long < 20.0 && long / short < 2.5
 }
 
+/// Logarithm of the scale by which a map may miss the sizes of a pair's keypoints.
+const SIZE_SLACK: f32 = 0.5;
+/// What is added to it where a quick test may only refuse what the exact one refuses.
+const ROUNDING: f32 = 1e-3;
+/// Angle by which a map may miss the turn of a pair's keypoints, radians.
+const TURN_SLACK: f32 = 0.45;
+
+/// Square of the cosine of an angle just beyond the turn's slack.
+const LEAST_SQUARE_COSINE: f64 = 0.81;
+
+/// A pair that hypotheses are made of, and what most of them are refused by without a logarithm or an angle.
+struct Seed<'p> {
+    pair: &'p Pair,
+    /// Squares of the scales that its keypoints allow.
+    scales: std::ops::RangeInclusive<f64>,
+    /// Cosine and sine of its turn.
+    direction: [f64; 2],
+}
+
+impl<'p> Seed<'p> {
+    fn of(pair: &'p Pair) -> Self {
+        let square = |slack: f32| f64::from(2.0 * (pair.log_size + slack)).exp();
+        let slack = SIZE_SLACK + ROUNDING;
+        let (sin, cos) = f64::from(pair.turn).sin_cos();
+        Self {
+            pair,
+            scales: square(-slack)..=square(slack),
+            direction: [cos, sin],
+        }
+    }
+
+    /// Whether its keypoints may agree with a map: the square of its scale, cosine and sine of its turn times a length, and the
+    /// square of that length.
+    fn may_agree(&self, square: f64, [cos, sin]: [f64; 2], square_length: f64) -> bool {
+        let along = cos * self.direction[0] + sin * self.direction[1];
+        self.scales.contains(&square) && along > 0.0 && along * along >= LEAST_SQUARE_COSINE * square_length
+    }
+}
+
 /// The similarity through two pairs, if it agrees with their keypoints' own sizes and turns.
-fn similarity(p: &Pair, q: &Pair) -> Option<Affine> {
+fn similarity(p: &Seed<'_>, q: &Seed<'_>) -> Option<Affine> {
+    let seeds = [p, q];
+    let (p, q) = (p.pair, q.pair);
     let (ax, ay) = (q.a[0] - p.a[0], q.a[1] - p.a[1]);
     let (bx, by) = (q.b[0] - p.b[0], q.b[1] - p.b[1]);
     let (la, lb) = (ax * ax + ay * ay, bx * bx + by * by);
     if la < 144.0 || lb < 64.0 {
+        return None;
+    }
+    let (cos, sin) = (ax * bx + ay * by, ax * by - ay * bx);
+    if !seeds
+        .iter()
+        .all(|seed| seed.may_agree(lb / la, [cos, sin], la * lb))
+    {
         return None;
     }
     // Two pairs that contradict each other cannot both agree with a map.
@@ -283,14 +355,13 @@ fn similarity(p: &Pair, q: &Pair) -> Option<Affine> {
         return None;
     }
     let log_scale = ((lb / la).ln() / 2.0) as f32;
-    let turn = ((ax * by - ay * bx) as f32).atan2((ax * bx + ay * by) as f32);
+    let turn = (sin as f32).atan2(cos as f32);
     for pair in [p, q] {
-        if (pair.log_size - log_scale).abs() > 0.5 || wrapped(pair.turn - turn).abs() > 0.45 {
+        if (pair.log_size - log_scale).abs() > SIZE_SLACK || wrapped(pair.turn - turn).abs() > TURN_SLACK {
             return None;
         }
     }
-    let c = (ax * bx + ay * by) / la;
-    let s = (ax * by - ay * bx) / la;
+    let (c, s) = (cos / la, sin / la);
     Some(Affine([
         c,
         -s,

@@ -92,21 +92,24 @@ impl Plane {
     pub(super) fn resampled(&self, width: usize, height: usize) -> Self {
         let sx = self.width as f32 / width as f32;
         let sy = self.height as f32 / height as f32;
-        let columns: Vec<(usize, usize, u16)> = (0..width)
+        // At the border the second neighbour weighs nothing: whatever follows will do.
+        let columns: Vec<(u32, i32)> = (0..width)
             .map(|x| weights((x as f32 + 0.5) * sx - 0.5, self.width))
+            .map(|(first, _, weight)| (first as u32, i32::from(weight)))
             .collect();
-        let mut data = Vec::with_capacity(width * height);
-        let mut blended = vec![0u16; self.width];
-        for y in 0..height {
+        let mut data = vec![0; width * height];
+        let mut blended = vec![0u16; self.width + 1];
+        for (y, out) in data.chunks_exact_mut(width).enumerate() {
             let (y0, y1, fy) = weights((y as f32 + 0.5) * sy - 0.5, self.height);
             let (top, bottom) = (self.row(y0), self.row(y1));
             for ((out, &t), &b) in blended.iter_mut().zip(top).zip(bottom) {
                 *out = u16::from(t) * (256 - fy) + u16::from(b) * fy;
             }
-            data.extend(columns.iter().map(|&(x0, x1, fx)| {
-                let (left, right) = (u32::from(blended[x0]), u32::from(blended[x1]));
-                ((left * u32::from(256 - fx) + right * u32::from(fx) + (1 << 15)) >> 16) as u8
-            }));
+            for (out, &(first, weight)) in out.iter_mut().zip(&columns) {
+                let two = &blended[first as usize..first as usize + 2];
+                let (left, right) = (i32::from(two[0]), i32::from(two[1]));
+                *out = ((256 * left + (right - left) * weight + (1 << 15)) >> 16) as u8;
+            }
         }
         Self::new(width, height, data)
     }
@@ -118,31 +121,27 @@ impl Plane {
         if w < 5 || h < 5 {
             return self.clone();
         }
-        let mut across = vec![0u16; w * h];
-        for y in 0..h {
-            let row = self.row(y);
-            let out = &mut across[y * w..(y + 1) * w];
-            for (o, n) in out[2..w - 2].iter_mut().zip(row.windows(5)) {
-                *o = u16::from(n[0])
-                    + u16::from(n[4])
-                    + 4 * (u16::from(n[1]) + u16::from(n[3]))
-                    + 6 * u16::from(n[2]);
+        let mut data = vec![0u8; w * h];
+        let mut down = vec![0u16; w];
+        for (y, out) in data.chunks_exact_mut(w).enumerate() {
+            let line = |k: usize| self.row((y + k).saturating_sub(2).min(h - 1));
+            let (a, b, c, d, e) = (line(0), line(1), line(2), line(3), line(4));
+            for (((((o, &a), &b), &c), &d), &e) in down.iter_mut().zip(a).zip(b).zip(c).zip(d).zip(e) {
+                *o = binomial([a, b, c, d, e].map(u16::from));
+            }
+            // At most 16 · 16 · 255 + 128: sixteen bits hold it.
+            let level = |sum: u16| ((sum + 128) >> 8) as u8;
+            for x in 0..w - 4 {
+                out[x + 2] = level(binomial([
+                    down[x],
+                    down[x + 1],
+                    down[x + 2],
+                    down[x + 3],
+                    down[x + 4],
+                ]));
             }
             for x in [0, 1, w - 2, w - 1] {
-                out[x] = 16 * u16::from(row[x]);
-            }
-        }
-        let mut data = vec![0u8; w * h];
-        for y in 0..h {
-            let out = &mut data[y * w..(y + 1) * w];
-            let line = |k: usize| {
-                let yy = (y + k).saturating_sub(2).min(h - 1);
-                &across[yy * w..(yy + 1) * w]
-            };
-            let (a, b, c, d, e) = (line(0), line(1), line(2), line(3), line(4));
-            for (((((o, &a), &b), &c), &d), &e) in out.iter_mut().zip(a).zip(b).zip(c).zip(d).zip(e) {
-                // At most 16 · 16 · 255 + 128: sixteen bits hold it.
-                *o = ((a + e + 4 * (b + d) + 6 * c + 128) >> 8) as u8;
+                out[x] = level(16 * down[x]);
             }
         }
         Self::new(w, h, data)
@@ -192,6 +191,12 @@ impl Kernel for Luma<'_> {
         }
         data
     }
+}
+
+/// Weighted 1-4-6-4-1.
+#[inline(always)]
+fn binomial([a, b, c, d, e]: [u16; 5]) -> u16 {
+    a + e + 4 * (b + d) + 6 * c
 }
 
 /// The two neighbours of a position and the weight of the second in 256ths, clamped at the border.
