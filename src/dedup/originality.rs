@@ -4,11 +4,15 @@
 //! compression adds bytes. The evidence of the pairs does: of a crop and its source one shows more; a border is plain;
 //! an overlay looks drawn; and an original agrees with all its copies, which agree less with each other.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::policy::Candidate;
 use super::{Evidence, Match};
 use crate::types::{MatchClass, Similarity};
+use crate::vision::verify::Trace;
 
 /// What a pair says about which of its two images was altered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +23,39 @@ pub enum Clue {
     First,
     /// The second was made from the first.
     Second,
-    /// The first looks drawn where they differ; those who know more copies may know better.
+    /// The first looks drawn where they differ, or has a border; those who know more copies may know better.
     LikelyFirst,
     /// The second does.
     LikelySecond,
     /// One of them was altered, and the pair does not say which.
     Either,
+}
+
+impl Clue {
+    /// The same of the images in the other order.
+    const fn reversed(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+            Self::LikelyFirst => Self::LikelySecond,
+            Self::LikelySecond => Self::LikelyFirst,
+            Self::Alike | Self::Either => self,
+        }
+    }
+}
+
+/// What an image that shows all of the second one says by what it shows beyond; nothing where that is more of the picture, and
+/// the second is a crop.
+fn around(beyond: Trace, was_shrunk: bool) -> Option<Clue> {
+    if was_shrunk {
+        Some(Clue::First)
+    } else if beyond.bordered {
+        // A crop whose lost rim happens to end in another tone looks the same.
+        Some(Clue::LikelyFirst)
+    } else {
+        // Ground was added or cut off, with what is written on it.
+        beyond.ground.then_some(Clue::Either)
+    }
 }
 
 /// Share of an image from which all of it counts as shown.
@@ -58,23 +89,16 @@ impl Match {
         };
         let traces = traces.unwrap_or_default();
         let scale = self.transform.map_or(1.0, |t| t.scale);
+        // The first shows all of the second and more, or the other way round.
         match (*a >= ALL, *b >= ALL) {
-            // The first shows all of the second, and more.
-            (false, true) if traces.a.bordered || scale > 1.0 / SHRUNK => Clue::First,
-            // Plain ground was added or cut off.
-            (false, true) if traces.a.plain => Clue::Either,
-            (false, true) => Clue::Second,
-            (true, false) if traces.b.bordered || scale < SHRUNK => Clue::Second,
-            (true, false) if traces.b.plain => Clue::Either,
-            (true, false) => Clue::First,
+            (false, true) => around(traces.a, scale > 1.0 / SHRUNK).unwrap_or(Clue::Second),
+            (true, false) => around(traces.b, scale < SHRUNK).map_or(Clue::First, Clue::reversed),
             _ => match (
                 traces.a.drawn || traces.a.bordered,
                 traces.b.drawn || traces.b.bordered,
             ) {
-                (true, false) if !traces.a.bordered => Clue::LikelyFirst,
-                (false, true) if !traces.b.bordered => Clue::LikelySecond,
-                (true, false) => Clue::First,
-                (false, true) => Clue::Second,
+                (true, false) => Clue::LikelyFirst,
+                (false, true) => Clue::LikelySecond,
                 _ => Clue::Either,
             },
         }
@@ -223,207 +247,4 @@ fn families(matches: impl Iterator<Item = (usize, usize)>) -> Vec<Vec<usize>> {
         families.push(family);
     }
     families
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::{Similarity, Stage, Transform};
-    use crate::vision::verify::{Trace, Traces};
-
-    fn found(class: MatchClass, overlap: [f32; 2], scale: f32, traces: Traces) -> Match {
-        Match {
-            class,
-            probability: 0.99,
-            similarity: Similarity::clamped(0.9),
-            stage: Stage::Verification,
-            transform: Some(Transform {
-                scale,
-                ..Transform::IDENTITY
-            }),
-            overlap: Some(overlap[0].max(overlap[1])),
-            evidence: Evidence {
-                overlap_a: Some(overlap[0]),
-                overlap_b: Some(overlap[1]),
-                traces: Some(traces),
-                ..Evidence::default()
-            },
-        }
-    }
-
-    fn candidate(name: &str) -> Candidate {
-        Candidate {
-            name: name.to_owned(),
-            pixels: 100,
-            size: 1,
-            ..Candidate::default()
-        }
-    }
-
-    const NONE: Trace = Trace {
-        plain: false,
-        bordered: false,
-        drawn: false,
-    };
-    const BORDER: Trace = Trace {
-        plain: true,
-        bordered: true,
-        drawn: false,
-    };
-    const GROUND: Trace = Trace {
-        plain: true,
-        bordered: false,
-        drawn: false,
-    };
-    const DRAWN: Trace = Trace {
-        plain: false,
-        bordered: false,
-        drawn: true,
-    };
-
-    #[test]
-    fn a_pair_says_which_image_was_altered() {
-        let traces = |a, b| Traces { a, b };
-        let cases = [
-            (
-                "a crop of the first",
-                [0.8, 1.0],
-                1.0,
-                traces(NONE, NONE),
-                Clue::Second,
-            ),
-            (
-                "the first has a border",
-                [0.8, 1.0],
-                1.0,
-                traces(BORDER, NONE),
-                Clue::First,
-            ),
-            (
-                "plain ground was cut off or added",
-                [0.8, 1.0],
-                1.0,
-                traces(GROUND, NONE),
-                Clue::Either,
-            ),
-            (
-                "the first is a collage",
-                [0.25, 1.0],
-                2.0,
-                traces(NONE, NONE),
-                Clue::First,
-            ),
-            ("a shrunk crop", [0.6, 1.0], 0.5, traces(NONE, NONE), Clue::Second),
-            (
-                "the second is written on",
-                [1.0, 1.0],
-                1.0,
-                traces(NONE, DRAWN),
-                Clue::LikelySecond,
-            ),
-            (
-                "nothing is known",
-                [1.0, 1.0],
-                1.0,
-                traces(NONE, NONE),
-                Clue::Either,
-            ),
-            (
-                "both are written on",
-                [1.0, 1.0],
-                1.0,
-                traces(DRAWN, DRAWN),
-                Clue::Either,
-            ),
-        ];
-        for (what, overlap, scale, traces, clue) in cases {
-            let forth = found(MatchClass::Edited, overlap, scale, traces);
-            assert_eq!(forth.clue(), clue, "{what}");
-            let back = match clue {
-                Clue::First => Clue::Second,
-                Clue::Second => Clue::First,
-                Clue::LikelyFirst => Clue::LikelySecond,
-                Clue::LikelySecond => Clue::LikelyFirst,
-                other => other,
-            };
-            let turned = found(
-                MatchClass::Edited,
-                [overlap[1], overlap[0]],
-                1.0 / scale,
-                traces.reversed(),
-            );
-            assert_eq!(turned.clue(), back, "{what}, the other way round");
-        }
-        let whole = found(MatchClass::NearIdentical, [1.0, 1.0], 0.5, traces(NONE, NONE));
-        assert_eq!(whole.clue(), Clue::Alike);
-    }
-
-    #[test]
-    fn what_shows_more_than_the_kept_image_does_not_go() {
-        let traces = |a, b| Traces { a, b };
-        let covers = |overlap, traces| found(MatchClass::Edited, overlap, 1.0, traces).covers();
-        assert!(covers([0.5, 1.0], traces(NONE, NONE)), "a crop may go");
-        assert!(covers([1.0, 0.5], traces(NONE, BORDER)), "a border is no loss");
-        assert!(
-            !covers([1.0, 0.25], traces(NONE, NONE)),
-            "a collage shows other pictures"
-        );
-    }
-
-    #[test]
-    fn the_one_alone_with_its_change_was_altered() {
-        let mut images = ["original", "small", "written on"].map(candidate).to_vec();
-        let alike = found(MatchClass::NearIdentical, [1.0, 1.0], 0.5, Traces::default());
-        let edited = found(MatchClass::Edited, [1.0, 1.0], 1.0, Traces::default());
-        let pairs = [(0, 1, &alike), (0, 2, &edited), (1, 2, &edited)];
-        let similarity = |_, _| Similarity::clamped(0.9);
-        mark(&mut images, pairs.into_iter(), similarity);
-        assert_eq!(
-            images.iter().map(|i| i.altered).collect::<Vec<_>>(),
-            [false, false, true]
-        );
-        assert_eq!(images[0].agreement, 1800);
-        // A second file of the original's pixels: it agrees with the original best.
-        images
-            .iter_mut()
-            .for_each(|image| *image = candidate(&image.name));
-        images[0].copies = 1;
-        mark(&mut images, pairs.into_iter(), similarity);
-        assert_eq!(images[0].agreement, 2800);
-        assert_eq!(
-            images.iter().map(|i| i.turned).collect::<Vec<_>>(),
-            [false, true, false],
-            "the small one agrees less than the original of two files"
-        );
-    }
-
-    #[test]
-    fn the_one_that_its_family_resembles_less_was_altered() {
-        let mut images = ["original", "small", "written on"].map(candidate).to_vec();
-        let edited = found(MatchClass::Edited, [1.0, 1.0], 1.0, Traces::default());
-        // The one that was written on was compared with both, and they not with each other.
-        let pairs = [(0, 2, &edited), (1, 2, &edited)];
-        let similarity = |a, b| Similarity::clamped(if a == 2 || b == 2 { 0.85 } else { 0.97 });
-        mark(&mut images, pairs.into_iter(), similarity);
-        let altered = |images: &[Candidate]| images.iter().map(|i| i.altered).collect::<Vec<_>>();
-        assert_eq!(altered(&images), [false, false, true]);
-        // What looks drawn is not, say many copies; a few may all have been written on.
-        let drawn = found(MatchClass::Edited, [1.0, 1.0], 1.0, Traces { a: DRAWN, b: NONE });
-        for (others, expected) in [(1, 0), (6, 1)] {
-            let names = ["original", "written on"]
-                .into_iter()
-                .chain(["copy"; 6])
-                .take(2 + others);
-            let mut images: Vec<Candidate> = names.map(candidate).collect();
-            let copies = (2..images.len()).map(|copy| (0, copy, &edited));
-            let similarity = |a, b| Similarity::clamped(if a == 1 || b == 1 { 0.85 } else { 0.97 });
-            mark(&mut images, copies.chain([(0, 1, &drawn)]), similarity);
-            let altered = [images[0].altered, images[1].altered];
-            assert!(altered[expected], "{others} others: {altered:?}");
-            assert_eq!(altered.iter().filter(|a| **a).count(), 1);
-        }
-        let mut two = ["original", "written on"].map(candidate).to_vec();
-        mark(&mut two, [(0, 1, &edited)].into_iter(), similarity);
-        assert_eq!(altered(&two), [false, false], "two cannot outvote each other");
-    }
 }

@@ -21,6 +21,8 @@ pub struct Traces {
 pub struct Trace {
     /// What the other image does not show of this one is plain.
     pub plain: bool,
+    /// It is plain, or a ground of one tone that something is written or shown on.
+    pub ground: bool,
     /// It is plain, or a plain ground that something is written on, and ends where the shared part begins: a border or a caption
     /// that was added.
     pub bordered: bool,
@@ -70,8 +72,8 @@ pub fn traces(a: &Features, b: &Features, transform: &Transform, changed: &[Regi
     let (Some(luma_a), Some(luma_b)) = (a.luma.first(), b.luma.first()) else {
         return Traces::default();
     };
-    let (plain_a, bordered_a) = border(luma_a, transform);
-    let (plain_b, bordered_b) = border(luma_b, &back);
+    let rest_a = rest(luma_a, transform);
+    let rest_b = rest(luma_b, &back);
     let here = Grain::of(luma_a, &|at| within(changed, at));
     let there = Grain::of(luma_b, &|at| within(changed, back.apply(at)));
     // Smaller, the same picture has more and harder edges.
@@ -80,14 +82,12 @@ pub fn traces(a: &Features, b: &Features, transform: &Transform, changed: &[Regi
     let alike = (1.0 / OTHER_SIZE..OTHER_SIZE).contains(&scale);
     Traces {
         a: Trace {
-            plain: plain_a,
-            bordered: bordered_a,
             drawn: alike && here.is_drawn_beside(&there),
+            ..rest_a
         },
         b: Trace {
-            plain: plain_b,
-            bordered: bordered_b,
             drawn: alike && there.is_drawn_beside(&here),
+            ..rest_b
         },
     }
 }
@@ -99,8 +99,8 @@ fn within(regions: &[Region], [x, y]: [f64; 2]) -> bool {
         .any(|r| inside(r.x, r.width, x) && inside(r.y, r.height, y))
 }
 
-/// Whether what `map` carries out of the other image is plain, and whether it is a border that was added.
-fn border(plane: &Plane, map: &Transform) -> (bool, bool) {
+/// What the rest of an image, which `map` carries out of the other one, looks like.
+fn rest(plane: &Plane, map: &Transform) -> Trace {
     // A little away from the seam, which resampling blurs.
     let outside = |at: [f64; 2]| {
         let [x, y] = map.apply(at);
@@ -108,11 +108,17 @@ fn border(plane: &Plane, map: &Transform) -> (bool, bool) {
     };
     let rest = Grain::of(plane, &outside);
     let plain = rest.flat() >= PLAIN;
-    if rest.count < ENOUGH || !(plain || rest.ground() >= GROUND) {
-        return (false, false);
+    let ground = plain || rest.ground() >= GROUND;
+    if rest.count < ENOUGH || !ground {
+        return Trace::default();
     }
     let continuous = map.inverse().and_then(|frame| continuity(plane, &frame));
-    (plain, continuous.is_some_and(|share| share < CONTINUOUS))
+    Trace {
+        plain,
+        ground,
+        bordered: continuous.is_some_and(|share| share < CONTINUOUS),
+        drawn: false,
+    }
 }
 
 /// Share of the seam between the picture that `frame` carries into `plane` and what is around it across which the tone goes
@@ -234,6 +240,13 @@ mod tests {
         Plane::new(200, 200, data)
     }
 
+    /// Whether the rest is plain, and whether it is a border.
+    fn border(plane: &Plane, map: &Transform) -> (bool, bool) {
+        let found = rest(plane, map);
+        assert!(found.ground || !(found.plain || found.bordered));
+        (found.plain, found.bordered)
+    }
+
     #[test]
     fn a_border_ends_where_the_picture_begins_and_a_ground_goes_on() {
         // From the whole plane to the picture in its middle.
@@ -277,6 +290,17 @@ mod tests {
             border(&captioned, &middle),
             (false, true),
             "a caption: added, and not to be lost unasked"
+        );
+        let mut written = framed(240, object);
+        for (i, pixel) in written.data.iter_mut().enumerate() {
+            if lettered(i / 200) && i % 9 < 4 {
+                *pixel = 20;
+            }
+        }
+        let found = rest(&written, &middle);
+        assert!(
+            found.ground && !found.plain && !found.bordered,
+            "letters on a ground that goes on in the picture: {found:?}"
         );
         let busy = framed(0, textured);
         let all_busy = Plane::new(
