@@ -1,6 +1,7 @@
-"""Measure how large each layer's activations get: activations.json, the steps of `doppel-t-int8`.
+"""Measure how large each layer's activations get: activations.json, the steps of the network in eight bits.
 
     python activations.py
+    python activations.py --weights doppel-s/doppel-s.safetensors --out doppel-s/activations.json
 
 The largest output of every convolution over 512 pictures of the training pool (photographs, procedural and synthetic ones,
 40 % edited, as the background bank has them). Nothing of it comes from evaluation data.
@@ -51,18 +52,19 @@ def largest(tensors, blocks, images):
 def main():
     here = Path(__file__).resolve().parent
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--weights", type=Path, default=here / "doppel-t.safetensors")
+    p.add_argument("--out", type=Path, default=here / "activations.json")
     p.add_argument("--data", default=folders.TRAIN)
     p.add_argument("--cache", default="runs/pool")
     args = p.parse_args()
-    weights = here / "doppel-t.safetensors"
-    with safe_open(weights, "pt") as f:
+    with safe_open(args.weights, "pt") as f:
         blocks = json.loads(f.metadata()["blocks"])
     pictures = background.pictures(load_pool(args.data, args.cache), SIZE)
     chosen = pictures[np.random.default_rng(1).choice(len(pictures), COUNT, replace=False)]
-    top = largest(load_file(weights), blocks, chosen)
-    out = {"model_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    top = largest(load_file(args.weights), blocks, chosen)
+    out = {"model_sha256": hashlib.sha256(args.weights.read_bytes()).hexdigest(),
            "largest": {name: round(value, 3) for name, value in top.items()}}
-    (here / "activations.json").write_text(json.dumps(out, indent=1) + "\n")
+    args.out.write_text(json.dumps(out, indent=1) + "\n")
 
 
 if __name__ == "__main__":

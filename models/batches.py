@@ -19,8 +19,7 @@ import views
 from augment import Art
 from pool import PROCEDURAL, REAL, SYNTHETIC, SIBLINGS, ImagePool
 
-MAX_BYTES = 2 * 256 * 160 * 160 * 3
-SLOTS = 4
+AHEAD = 3            # batches that wait beside one in each worker's hands
 DISJOINT = 0.12      # share of real instances drawn as two disjoint parts
 NEIGHBOURS = 0.45    # share of real instances drawn as groups of look-alikes
 GROUP = 4
@@ -125,9 +124,10 @@ class Loader:
     is drawn with is ordered along with it, so that one worker gives the same batches however fast it is.
     """
 
-    def __init__(self, cache, folder, seed, workers=1):
+    def __init__(self, cache, folder, seed, workers=1, pairs=256, size=160):
+        """At most `pairs` of `size` pixels a batch."""
         ctx = mp.get_context("fork")
-        self.slots = [mp.RawArray("B", MAX_BYTES) for _ in range(SLOTS)]
+        self.slots = [mp.RawArray("B", 2 * pairs * size * size * 3) for _ in range(workers + AHEAD)]
         self.free, self.ready = ctx.Queue(), ctx.Queue()
         self.held = None
         self.started = False
@@ -141,14 +141,18 @@ class Loader:
             if p.is_alive():
                 p.terminate()
 
+    def start(self, *order):
+        """Fork the workers; the first `next` does it otherwise."""
+        self.started = True
+        for p in self.processes:
+            p.start()
+        for k in range(len(self.slots)):
+            self.free.put((k, *order))
+
     def next(self, size, pairs, progress, state=0):
         order = size, pairs, progress, state
         if not self.started:
-            self.started = True
-            for p in self.processes:
-                p.start()
-            for k in range(SLOTS):
-                self.free.put((k, *order))
+            self.start(*order)
         while True:
             if self.held is not None:
                 self.free.put((self.held, *order))

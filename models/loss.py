@@ -11,13 +11,14 @@ import torch.nn.functional as F
 
 def contrastive(z, tau=0.05, weight=0.0):
     n = len(z)
-    target = torch.arange(n).roll(n // 2)
+    rows = torch.arange(n, device=z.device)
+    target = rows.roll(n // 2)
     sim = z @ z.T
-    eye = torch.eye(n, dtype=torch.bool)
+    eye = torch.eye(n, dtype=torch.bool, device=z.device)
     nce = F.cross_entropy(sim.masked_fill(eye, -1e4) / tau, target)
-    pos = sim[torch.arange(n), target]
+    pos = sim[rows, target]
     match = eye.clone()
-    match[torch.arange(n), target] = True
+    match[rows, target] = True
     near = sim.masked_fill(match, -2.0).max(1).values
     # distance of unit vectors: sqrt(2 - 2 cos)
     spread = -0.5 * torch.log((2.0 - 2.0 * near).clamp(min=1e-4)).mean()

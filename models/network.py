@@ -85,7 +85,7 @@ class Network(nn.Module):
     def rest(self, x):
         """From what stage1 gives to the vector before L2."""
         x = gem(self.head(self.stage3(self.stage2(x))))
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(x.device.type, enabled=False):
             return self.out_bn(self.fc(x.float()))
 
     def forward(self, x):
@@ -93,8 +93,8 @@ class Network(nn.Module):
 
 
 def normalise_pixels(u8):
-    """uint8 N x H x W x 3 (RGB) -> float32 N x 3 x H x W, channels last in memory."""
-    x = torch.tensor(u8).permute(0, 3, 1, 2).float()
+    """uint8 N x H x W x 3 (RGB), an array or a tensor on any device -> float32 N x 3 x H x W, channels last in memory."""
+    x = (u8 if torch.is_tensor(u8) else torch.tensor(u8)).permute(0, 3, 1, 2).float()
     return (x - 255.0 * MEAN) / (255.0 * STD)
 
 

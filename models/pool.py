@@ -21,6 +21,7 @@ import synthetic
 REAL, PROCEDURAL, SYNTHETIC = 0, 1, 2
 SHORT_SIDE = 192  # px; larger images are reduced with an area filter
 SIBLINGS = 3
+PROCEDURAL_COUNT, TEMPLATE_COUNT = 4000, 1300
 
 
 def shrink(img, short_side=SHORT_SIDE):
@@ -56,7 +57,7 @@ def _init():
     cv2.setNumThreads(1)
 
 
-def build(train_dir, cache, procedural_count=4000, template_count=1300, processes=2):
+def build(train_dir, cache, procedural_count=PROCEDURAL_COUNT, template_count=TEMPLATE_COUNT, processes=2):
     """Decode the training tars, draw the rest, write the cache."""
     cache, tars = Path(cache), sorted(Path(train_dir).glob("train-*.tar"))
     if not tars:
@@ -103,7 +104,8 @@ class ImagePool:
         return self.data[offset:offset + h * w * 3].reshape(h, w, 3)
 
 
-def load(train_dir, cache):
+def load(train_dir, cache, *counts):
+    """The pool in `cache`, drawn first where it is missing: `counts` as for build."""
     if not (Path(cache) / "pool.bin").exists():
-        build(train_dir, cache)
+        build(train_dir, cache, *counts)
     return ImagePool(cache)

@@ -16,6 +16,7 @@ import export
 import hashes
 import parallel
 import train
+import train_gpu
 import views
 import widen
 from families import CHAINABLE, FAMILIES, HELD_OUT, TRAINED
@@ -174,6 +175,20 @@ def test_a_run_by_views_repeats(tmp_path, monkeypatch):
     assert [(r["nce"], r["lr"], r["size"]) for r in log] == [(r["nce"], r["lr"], r["size"]) for r in again] and log[-1]["size"] == 48
     same = lambda a, b: all(torch.equal(v, b["ema"][k]) for k, v in a["ema"].items())
     assert same(one, two) and not same(one, other)
+
+
+def test_networks_train_side_by_side_and_resume(tmp_path):
+    cache, folder = tiny_pool(tmp_path / "pool"), tmp_path / "run"
+    once = ["--cache", str(cache), "--run", str(folder), "--device", "cpu", "--workers", "1",
+            "--pairs", "8", "--sizes", "[[0.5, 32], [1, 48]]", "--total", "1000", "--mine-s", "0"]
+    step = {}
+    for seconds in ("4", "5"):  # the second goes on where the first ended
+        train_gpu.run(train_gpu.arguments([*once, "--seconds", seconds]))
+        for arch in ("doppel-t", "doppel-s"):
+            net, state = export.load_network(folder / f"{arch}.pt")
+            assert state["step"] > step.get(arch, 0) and all(torch.isfinite(p).all() for p in net.parameters())
+            step[arch] = state["step"]
+    assert step["doppel-t"] == step["doppel-s"] and (folder / "neighbours.npy").exists()
 
 
 def test_the_schedule_follows_the_arguments():

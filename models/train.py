@@ -75,25 +75,31 @@ def rate(progress, warm, floor=0.01):
 
 
 @torch.no_grad()
-def mine(net, pool, path, keep=10, ceiling=0.9, size=96):
-    """Nearest real images of each real image by the averaged network (-1 pads)."""
+def mine(net, pool, path, size=96):
+    """Write the nearest real images of each real image by the averaged network; returns the mean nearest cosine."""
     net.eval()
     ids = pool.by_kind[REAL]
     rng = np.random.default_rng(0)
-    z = torch.empty(len(ids), 256)
+    z = torch.empty(len(ids), DIM)
     for s in range(0, len(ids), 256):
         batch = np.stack([finish(np.ascontiguousarray(pool[i]), rng, size) for i in ids[s:s + 256]])
         with torch.autocast("cpu", torch.bfloat16):
             z[s:s + 256] = net(normalise_pixels(batch))
+    return write_neighbours(z, pool, path)
+
+
+def write_neighbours(z, pool, path, keep=10, ceiling=0.9):
+    """neighbours.npy from the embeddings of the pool's real images (-1 pads); returns the mean nearest cosine."""
+    ids = pool.by_kind[REAL]
     table = np.full((len(pool), keep), -1, np.int64)
     top1 = []
     for s in range(0, len(ids), 2048):
         sim = z[s:s + 2048] @ z.T
-        sim[torch.arange(len(sim)), torch.arange(s, s + len(sim))] = -2
+        sim[range(len(sim)), range(s, s + len(sim))] = -2
         top1.append(sim.max(1).values)
         sim[sim > ceiling] = -2  # may be true copies: never use them as negatives
         value, near = sim.topk(keep, 1)
-        near = np.where(value.numpy() > 0.1, ids[near.numpy()], -1)
+        near = np.where(value.cpu().numpy() > 0.1, ids[near.cpu().numpy()], -1)
         table[ids[s:s + 2048]] = near
     tmp = path.with_suffix(".tmp.npy")
     np.save(tmp, table)

@@ -42,8 +42,8 @@ pub struct Config {
     /// Address of the object store (`s3://bucket/prefix`); absent means folders in `data_dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<String>,
-    /// The network that embeds images: `doppel-t`, the one inside the binary, when absent; `doppel-t-int8`, the same in
-    /// eight bits; else a `.toml` that describes one, or a `.safetensors` of doppel's own.
+    /// The network that embeds images: `doppel-t` when absent; `doppel-t-int8`, `doppel-s` and `doppel-s-int8` are
+    /// inside the binary too; else a `.toml` that describes one, or a `.safetensors` of doppel's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// What is written to standard error.

@@ -18,7 +18,7 @@ use crate::vision::Analyser;
 /// Files read and embedded at a time.
 const CHUNK: usize = 32;
 
-/// Embed images with the built-in network and write the vectors as a numpy array
+/// Embed images with the chosen network and write the vectors as a numpy array
 ///
 /// OUT.npy holds float32 [n, dim], one unit vector a row, in the order of the arguments (folders sorted by path); OUT.txt
 /// holds the path of each row. Files that cannot be read are reported and left out of both.

@@ -163,7 +163,7 @@ struct Global {
     /// Settings file; without it, doppel.toml in the working directory if there is one
     #[arg(long, global = true, value_name = "FILE", env = "DOPPEL_CONFIG")]
     config: Option<PathBuf>,
-    /// Network that embeds images: doppel-t (inside the binary), doppel-t-int8 (the same in eight bits), FILE.toml (describes one that you bring), or FILE.safetensors
+    /// Network that embeds images: doppel-t, doppel-s (both inside the binary; S finds more and is slower), either with -int8 (in eight bits, twice as fast with AVX-512 VNNI), FILE.toml (describes one that you bring), or FILE.safetensors
     #[arg(long, global = true, value_name = "MODEL")]
     model: Option<String>,
     /// Exit with 0, not 11, when duplicates are found

@@ -455,14 +455,15 @@ fn is_laid_over(alignment: &Alignment) -> bool {
 }
 
 /// Whether two images of one geometry are drawn in colours that no change of tone turns into each other. Of patterns that
-/// repeat hardly any change is believed: all of one geometry agree nearly everywhere.
+/// repeat hardly any change is believed: all of one geometry agree nearly everywhere, moved by a period too.
 fn is_another_drawing(verification: &Verification, alignment: &Alignment) -> bool {
     let limit = [OTHER_COLOURS, OTHER_INK][usize::from(verification.text_like)];
     let recoloured = alignment.colour_residual > SAME_INK
         || !SAME_TONE.contains(&alignment.gain)
         || !SAME_TONE.contains(&alignment.saturation);
     let redrawn = recoloured || (alignment.agreement() < SAME_DRAWING && !is_laid_over(alignment));
-    (verification.repeating && redrawn)
+    let moved = alignment.overlap_a.max(alignment.overlap_b) < WHOLE_OVERLAP;
+    (verification.repeating && (redrawn || moved))
         || (alignment.colour_residual > limit && alignment.agreement() < SAME_DRAWING)
 }
 

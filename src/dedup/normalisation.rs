@@ -99,8 +99,11 @@ const FEATURES: [&str; 7] = [
 /// Where the normalised score changes its weight; above the second nearly all are copies, and a tenth of it counts.
 const KNOTS: [f32; 2] = [-0.1, 0.1];
 
-/// The fit for the network inside the binary.
-const FITTED: &str = include_str!("../../models/calibration.json");
+/// The fits for the networks inside the binary.
+const FITTED: [&str; 2] = [
+    include_str!("../../models/calibration.json"),
+    include_str!("../../models/doppel-s/calibration.json"),
+];
 
 /// What retrieval knows of a pair, beside the background.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -226,14 +229,16 @@ impl Background {
 }
 
 impl RetrievalModel {
-    /// The shipped fit, if it was made with this bank's network and normalisation.
+    /// The shipped fit that was made with this bank's network and normalisation.
     fn of(bank: &Bank) -> Option<Self> {
-        let fitted: Self = serde_json::from_str(FITTED).ok()?;
-        let same = fitted.model_sha256 == bank.model_sha256
-            && fitted.top_k == bank.top_k
-            && (fitted.beta - bank.beta).abs() < 1e-6
-            && fitted.features == FEATURES;
-        same.then_some(fitted)
+        let belongs = |fitted: &Self| {
+            fitted.model_sha256 == bank.model_sha256
+                && fitted.top_k == bank.top_k
+                && (fitted.beta - bank.beta).abs() < 1e-6
+                && fitted.features == FEATURES
+        };
+        let fits = FITTED.iter().filter_map(|fit| serde_json::from_str(fit).ok());
+        fits.into_iter().find(belongs)
     }
 }
 

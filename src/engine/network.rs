@@ -6,26 +6,20 @@ use std::sync::Arc;
 
 use super::EngineError;
 use crate::config::Config;
-use crate::vision::{self, Bank, CnnEmbedder, ModelDescription};
+use crate::vision::{self, Bank, Builtin, CnnEmbedder, ModelDescription};
 
-/// Name of the network inside the binary.
-const BUILTIN: &str = "doppel-t";
-/// Name of the same network in eight bits.
-const BUILTIN_INT8: &str = "doppel-t-int8";
-
-/// Loads the network that `config.model` names: nothing or `doppel-t` for the one inside the binary, `doppel-t-int8` for
-/// the same one in eight bits, else a file.
+/// Loads the network that `config.model` names: nothing for `doppel-t`, one of [`Builtin::ALL`] by its name, else a file.
 /// `*.toml` describes a network that people brought (see [`ModelDescription`]); `*.safetensors` is one of doppel's own,
 /// which describes itself.
 ///
 /// # Errors
 /// [`EngineError::BadSetting`] when there is no such file, [`EngineError::Model`] when the network cannot be used.
 pub fn network(config: &Config) -> Result<Arc<CnnEmbedder>, EngineError> {
-    let Some(model) = config.model.as_deref().filter(|model| *model != BUILTIN) else {
+    let Some(model) = config.model.as_deref() else {
         return Ok(vision::builtin()?);
     };
-    if model == BUILTIN_INT8 {
-        return Ok(vision::builtin_int8()?);
+    if let Some(builtin) = Builtin::ALL.into_iter().find(|builtin| builtin.name() == model) {
+        return Ok(builtin.load()?);
     }
     let path = Path::new(model);
     let network = match path.extension().and_then(|e| e.to_str()) {
@@ -35,7 +29,8 @@ pub fn network(config: &Config) -> Result<Arc<CnnEmbedder>, EngineError> {
             return Err(EngineError::BadSetting {
                 key: "model",
                 reason: format!(
-                    "{model:?} is neither {BUILTIN} nor {BUILTIN_INT8} nor a file that ends in .toml or .safetensors"
+                    "{model:?} is neither {} nor a file that ends in .toml or .safetensors",
+                    Builtin::ALL.map(Builtin::name).join(", ")
                 ),
             });
         }
@@ -109,8 +104,15 @@ mod tests {
         let builtin = network(&config(None)).expect("the shipped network");
         let named = network(&config(Some("doppel-t"))).expect("the shipped network");
         assert_eq!(builtin.model_hash(), named.model_hash());
-        let int8 = network(&config(Some("doppel-t-int8"))).expect("the shipped network in eight bits");
-        assert_ne!(builtin.model_hash(), int8.model_hash());
+        let hashes = Builtin::ALL.map(|shipped| {
+            let network = network(&config(Some(shipped.name()))).expect("a shipped network");
+            assert!(network.bank().is_some());
+            network.model_hash()
+        });
+        assert_eq!(
+            hashes.iter().collect::<std::collections::HashSet<_>>().len(),
+            hashes.len()
+        );
         let path = other_network(folder.path());
         let other = network(&config(Some(&path))).expect("a file of doppel's own");
         assert_ne!(builtin.model_hash(), other.model_hash());
@@ -119,9 +121,7 @@ mod tests {
                 .map(|_| ())
                 .map_err(|e| e.to_string())
         };
-        assert!(
-            refused("doppel-s").is_err_and(|r| r.contains("neither doppel-t nor doppel-t-int8 nor a file"))
-        );
+        assert!(refused("doppel-m").is_err_and(|r| r.contains("neither doppel-t, doppel-t-int8, doppel-s")));
         let missing = folder.path().join("none.toml").display().to_string();
         assert!(refused(&missing).is_err_and(|r| r.contains("none.toml")));
         let described = folder.path().join("brought.toml");

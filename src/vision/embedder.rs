@@ -235,44 +235,104 @@ impl Embedder for CnnEmbedder {
     }
 }
 
-/// The weights shipped inside the binary.
-const WEIGHTS: &[u8] = include_bytes!("../../models/doppel-t.safetensors");
-/// Their background bank.
-const BANK: &[u8] = include_bytes!("../../models/bank.safetensors");
-/// How large their activations get.
-const ACTIVATIONS: &str = include_str!("../../models/activations.json");
+/// A network inside the binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Builtin {
+    /// `doppel-t`, the default.
+    T,
+    /// `doppel-t-int8`: T in eight bits.
+    TInt8,
+    /// `doppel-s`: finds more, and takes nearly twice as long.
+    S,
+    /// `doppel-s-int8`: S in eight bits.
+    SInt8,
+}
 
-/// Shape of the network that is shipped inside the binary.
+/// What a network is made of: weights, background bank, and how large its activations get.
+struct Files {
+    weights: &'static [u8],
+    bank: &'static [u8],
+    activations: &'static str,
+}
+
+const T: Files = Files {
+    weights: include_bytes!("../../models/doppel-t.safetensors"),
+    bank: include_bytes!("../../models/bank.safetensors"),
+    activations: include_str!("../../models/activations.json"),
+};
+const S: Files = Files {
+    weights: include_bytes!("../../models/doppel-s/doppel-s.safetensors"),
+    bank: include_bytes!("../../models/doppel-s/bank.safetensors"),
+    activations: include_str!("../../models/doppel-s/activations.json"),
+};
+
+impl Builtin {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::T, Self::TInt8, Self::S, Self::SInt8];
+
+    /// Its name, as people write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::T => "doppel-t",
+            Self::TInt8 => "doppel-t-int8",
+            Self::S => "doppel-s",
+            Self::SInt8 => "doppel-s-int8",
+        }
+    }
+
+    const fn files(self) -> &'static Files {
+        match self {
+            Self::T | Self::TInt8 => &T,
+            Self::S | Self::SInt8 => &S,
+        }
+    }
+
+    /// Its shape.
+    ///
+    /// # Errors
+    /// [`VisionError::Weights`], never for a binary whose tests passed.
+    pub fn spec(self) -> Result<NetworkSpec, VisionError> {
+        Ok(Weights::from_safetensors(self.files().weights)?.spec().clone())
+    }
+
+    /// The network with its bank; loaded once, shared afterwards.
+    ///
+    /// # Errors
+    /// [`VisionError::Weights`], never for a binary whose tests passed.
+    pub fn load(self) -> Result<Arc<CnnEmbedder>, VisionError> {
+        static LOADED: [OnceLock<Result<Arc<CnnEmbedder>, VisionError>>; Builtin::ALL.len()] =
+            [const { OnceLock::new() }; Builtin::ALL.len()];
+        LOADED[self as usize]
+            .get_or_init(|| {
+                let files = self.files();
+                let network = match self {
+                    Self::T | Self::S => CnnEmbedder::from_safetensors(files.weights)?,
+                    Self::TInt8 | Self::SInt8 => {
+                        let activations = Activations::from_json(files.activations)?;
+                        CnnEmbedder::in_eight_bits(files.weights, &activations)?
+                    }
+                };
+                Ok(Arc::new(network.with_bank(Bank::from_safetensors(files.bank)?)?))
+            })
+            .clone()
+    }
+}
+
+/// Shape of the network that is used when none is named.
 ///
 /// # Errors
-/// [`VisionError::Weights`], never for a binary whose tests passed.
+/// As [`Builtin::spec`].
 pub fn builtin_spec() -> Result<NetworkSpec, VisionError> {
-    Ok(Weights::from_safetensors(WEIGHTS)?.spec().clone())
+    Builtin::T.spec()
 }
 
-/// The network that is shipped inside the binary; loaded once, shared afterwards.
+/// The network that is used when none is named.
 ///
 /// # Errors
-/// [`VisionError::Weights`], never for a binary whose tests passed.
+/// As [`Builtin::load`].
 pub fn builtin() -> Result<Arc<CnnEmbedder>, VisionError> {
-    static BUILTIN: OnceLock<Result<Arc<CnnEmbedder>, VisionError>> = OnceLock::new();
-    BUILTIN
-        .get_or_init(|| {
-            let bank = Bank::from_safetensors(BANK)?;
-            let network = CnnEmbedder::from_safetensors(WEIGHTS)?.with_bank(bank)?;
-            Ok(Arc::new(network))
-        })
-        .clone()
-}
-
-/// The same network in eight bits, with the same bank.
-///
-/// # Errors
-/// [`VisionError::Weights`], never for a binary whose tests passed.
-pub fn builtin_int8() -> Result<Arc<CnnEmbedder>, VisionError> {
-    let activations = Activations::from_json(ACTIVATIONS)?;
-    let network = CnnEmbedder::in_eight_bits(WEIGHTS, &activations)?;
-    Ok(Arc::new(network.with_bank(Bank::from_safetensors(BANK)?)?))
+    Builtin::T.load()
 }
 
 #[cfg(test)]
@@ -292,14 +352,16 @@ mod tests {
     /// Both were measured with the weights that are shipped.
     #[test]
     fn bank_and_activations_belong_together() {
-        let bank = Bank::from_safetensors(BANK).expect("the shipped bank");
-        let activations = Activations::from_json(ACTIVATIONS).expect("the shipped activations");
-        assert_eq!(bank.model_sha256, activations.model_sha256);
+        for files in [T, S] {
+            let bank = Bank::from_safetensors(files.bank).expect("the shipped bank");
+            let activations = Activations::from_json(files.activations).expect("the shipped activations");
+            assert_eq!(bank.model_sha256, activations.model_sha256);
+        }
     }
 
     #[test]
     fn eight_bits_are_another_model_with_like_embeddings() {
-        let (exact, rounded) = (builtin().expect("loads"), builtin_int8().expect("loads"));
+        let (exact, rounded) = (builtin().expect("loads"), Builtin::TInt8.load().expect("loads"));
         assert_ne!(exact.model_hash(), rounded.model_hash());
         let images = [picture(160, 160), picture(700, 90)];
         let pairs = exact.embed(&images).expect("embeds").into_iter();

@@ -24,7 +24,7 @@ mod wide;
 pub use analyser::{Analyser, Analysis};
 pub use background::Bank;
 pub use decode::{DecodeLimits, Decoded, Demand, decode, decode_to, sniff};
-pub use embedder::{CnnEmbedder, Embedder, builtin, builtin_int8, builtin_spec};
+pub use embedder::{Builtin, CnnEmbedder, Embedder, builtin, builtin_spec};
 pub use error::VisionError;
 /// 8-bit RGB pixels, row-major: the only pixel type that other modules see.
 pub use image::RgbImage;

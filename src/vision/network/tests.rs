@@ -6,7 +6,14 @@ use super::weights::Layer;
 use super::*;
 
 const WEIGHTS: &[u8] = include_bytes!("../../../models/doppel-t.safetensors");
-const PARITY: &[u8] = include_bytes!("../../../models/parity.safetensors");
+/// The shipped networks, and what the training framework says that they answer.
+const PARITY: [[&[u8]; 2]; 2] = [
+    [WEIGHTS, include_bytes!("../../../models/parity.safetensors")],
+    [
+        include_bytes!("../../../models/doppel-s/doppel-s.safetensors"),
+        include_bytes!("../../../models/doppel-s/parity.safetensors"),
+    ],
+];
 
 fn largest_gap(a: &Tensor, b: &Tensor) -> f32 {
     (a - b)
@@ -16,16 +23,19 @@ fn largest_gap(a: &Tensor, b: &Tensor) -> f32 {
 
 #[test]
 fn equals_the_training_framework() {
-    let network = StockNetwork::new(Weights::from_safetensors(WEIGHTS).expect("the shipped weights load"));
-    let shipped =
-        candle_core::safetensors::load_buffer(PARITY, &Device::Cpu).expect("the parity tensors load");
-    for side in [96, 160] {
-        let input = shipped[&format!("input_{side}")]
-            .to_dtype(DType::F32)
-            .expect("f16 to f32");
-        let output = network.forward(&input).expect("runs");
-        let gap = largest_gap(&output, &shipped[&format!("embedding_{side}")]);
-        assert!(gap < 1e-4, "{gap} at {side}");
+    for [weights, parity] in PARITY {
+        let network =
+            StockNetwork::new(Weights::from_safetensors(weights).expect("the shipped weights load"));
+        let shipped =
+            candle_core::safetensors::load_buffer(parity, &Device::Cpu).expect("the parity tensors load");
+        for side in [96, 160] {
+            let input = shipped[&format!("input_{side}")]
+                .to_dtype(DType::F32)
+                .expect("f16 to f32");
+            let output = network.forward(&input).expect("runs");
+            let gap = largest_gap(&output, &shipped[&format!("embedding_{side}")]);
+            assert!(gap < 1e-4, "{gap} at {side}");
+        }
     }
 }
 

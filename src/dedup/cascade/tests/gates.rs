@@ -126,6 +126,25 @@ fn of_boards_no_other_drawing_is_believed() {
 }
 
 #[test]
+fn a_board_that_fits_another_moved_by_some_squares_is_no_copy() {
+    let held_back = |repeating, overlap_a, overlap_b| {
+        let seen = Verification {
+            text_like: true,
+            repeating,
+            ..verification(Alignment {
+                overlap_a,
+                overlap_b,
+                ..perfect()
+            })
+        };
+        gate(&seen)
+    };
+    assert_eq!(held_back(true, 0.49, 0.68), Some(Gate::Colours));
+    assert_eq!(held_back(true, 1.0, 0.46), None, "a part of it");
+    assert_eq!(held_back(false, 0.49, 0.68), None, "two parts of a page");
+}
+
+#[test]
 fn a_blurred_copy_is_told_to_a_share_of_a_pixel_of_what_is_compared() {
     let held_back = |grain, displacement| {
         let blurred = Alignment {
