@@ -20,6 +20,10 @@ use crate::vision::verify::Features;
 /// without copies only the first wave is paid for.
 pub(super) const WAVE: usize = 6;
 
+/// Candidates that are verified whatever they promise: a picture that was turned, padded or pasted into another one resembles
+/// its source little, and every other picture less.
+pub(super) const TRIED: usize = 3;
+
 /// An image of the collection, and what the cascade says of it.
 pub(super) type Judged = (Arc<ImageRecord>, Option<Match>);
 
@@ -59,11 +63,14 @@ impl Engine {
             })
             .collect();
         promised.sort_by(|(p, x), (q, y)| q.total_cmp(p).then(x.id.cmp(&y.id)));
+        let mut likelier = 0;
         let (wanted, rest): (Vec<_>, Vec<_>) = promised.into_iter().partition(|(promise, record)| {
-            self.cascade.is_promising(*promise)
+            let is_wanted = (likelier < TRIED || self.cascade.is_promising(*promise))
                 && self
                     .cascade
-                    .is_verifiable(&subject.fingerprint, &record.fingerprint)
+                    .is_verifiable(&subject.fingerprint, &record.fingerprint);
+            likelier += usize::from(is_wanted);
+            is_wanted
         });
         let records = |promised: Vec<(f32, Arc<ImageRecord>)>| promised.into_iter().map(|(_, record)| record);
         let mut first: Vec<_> = records(wanted).collect();

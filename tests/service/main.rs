@@ -9,6 +9,7 @@ mod cluster;
 mod disk_full;
 mod load;
 mod object_store;
+mod search;
 mod server;
 
 use std::collections::BTreeSet;

@@ -17,7 +17,7 @@ use crate::dedup::calibration::{UNWARPED_FEATURES, unwarped_features};
 use crate::dedup::cascade::Part;
 use crate::dedup::{Cascade, Gate, Match};
 use crate::engine::search::PART_NEIGHBOURS;
-use crate::engine::waves::WAVE;
+use crate::engine::waves::{TRIED, WAVE};
 use crate::types::{MatchClass, Similarity};
 use crate::vision::Analysis;
 use crate::vision::verify::{Features, Verification, verify};
@@ -257,7 +257,7 @@ impl<'a> Whole<'a> {
         }
     }
 
-    /// Of the nearest by similarity and all within the PDQ radius those that are promising, likeliest first, with their promise.
+    /// Of the nearest by similarity and all within the PDQ radius those that a search verifies, likeliest first, with their promise.
     fn candidates(&self, references: &[Reference], query: &Analysis) -> Vec<(f32, usize)> {
         let radius = self.cascade.calibration().pdq_radius;
         let mut ranked: Vec<(Reverse<Similarity>, usize)> = references
@@ -285,9 +285,9 @@ impl<'a> Whole<'a> {
                 let promise = self
                     .cascade
                     .promise(asked, &query.pdq_variants, self.cascade.prospect(other));
-                let is_wanted =
-                    self.cascade.is_promising(promise) && self.cascade.is_verifiable(asked.print, other);
-                is_wanted.then_some((promise, *at))
+                self.cascade
+                    .is_verifiable(asked.print, other)
+                    .then_some((promise, *at))
             })
             .collect();
         if self.how.deep {
@@ -296,6 +296,9 @@ impl<'a> Whole<'a> {
         promised.sort_by(|(p, x), (q, y)| q.total_cmp(p).then(x.cmp(y)));
         let mut seen = BTreeSet::new();
         promised.retain(|(_, at)| seen.insert(*at));
+        let is_wanted = |rank: usize| rank < TRIED || self.cascade.is_promising(promised[rank].0);
+        let wanted = (0..promised.len()).take_while(|&rank| is_wanted(rank)).count();
+        promised.truncate(wanted);
         promised
     }
 
