@@ -37,8 +37,8 @@ pub struct Part {
     nearness: Option<Nearness>,
 }
 
-/// Agreement from which a whole frame counts as unedited.
-const WHOLE_AGREEMENT: f32 = 0.97;
+/// Agreement and concord from which a whole frame counts as unedited: a resize leaves other fine texture.
+const WHOLE_AGREEMENT: [f32; 2] = [0.9, 0.97];
 /// Share of either image that a whole frame must show.
 const WHOLE_OVERLAP: f32 = 0.97;
 /// Agreement below which a warp proves nothing: two pictures in equal frames agree in the frame and nowhere else.
@@ -445,7 +445,8 @@ fn is_whole_frame(alignment: &Alignment) -> bool {
         && upright
         && alignment.distortion <= 1.1
         && !toned
-        && alignment.agreement() >= WHOLE_AGREEMENT
+        && alignment.agreement() >= WHOLE_AGREEMENT[0]
+        && alignment.concord() >= WHOLE_AGREEMENT[1]
 }
 
 /// Whether all that differs was laid over one of the images, or written over it: a sticker that moved between two exposures was not.

@@ -104,9 +104,21 @@ fn classes_follow_from_what_was_measured() {
         }),
         MatchClass::NearIdentical
     );
+    assert_eq!(
+        class(Alignment {
+            disagreeing: 25,
+            ..perfect()
+        }),
+        MatchClass::NearIdentical,
+        "resized: fine texture is another one and shows nothing else"
+    );
     for edited in [
         Alignment {
             overlap_a: 0.6,
+            ..perfect()
+        },
+        Alignment {
+            disagreeing: 60,
             ..perfect()
         },
         Alignment {

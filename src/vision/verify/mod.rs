@@ -395,4 +395,11 @@ impl Alignment {
     pub fn agreement(&self) -> f32 {
         self.agreeing as f32 / (self.agreeing + self.disagreeing).max(1) as f32
     }
+
+    /// The same beside the tiles alone that contradict, 0 to 1: what a resize or a low quality leaves of fine texture
+    /// disagrees and contradicts nothing.
+    #[must_use]
+    pub fn concord(&self) -> f32 {
+        self.agreeing as f32 / (self.agreeing + self.contradicting).max(1) as f32
+    }
 }
