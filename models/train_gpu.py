@@ -26,10 +26,9 @@ import folders
 import optimizer
 import pool
 import train
-from batches import Loader, Sampler
+from batches import Loader
 from loss import contrastive
 from network import ARCHS, Network, normalise_pixels
-from unfold import unfold
 from views import finish
 
 MATURITY = 0.2      # progress that the mix of the batches starts at (see batches.shares)
@@ -45,7 +44,7 @@ class Trainee:
     def __init__(self, arch, args, device, state=None):
         """state: the checkpoint to go on from; without it --init, without that random weights."""
         self.arch, self.path = arch, args.run / f"{arch}.pt"
-        self.net = warm_start(arch, args) if args.init and not state else Network(arch)
+        self.net = train.warm_start(arch, args) if args.init and not state else Network(arch)
         if state:
             self.net.load_state_dict(state["net"])
         self.net = self.net.to(device, memory_format=torch.channels_last).train()
@@ -74,13 +73,6 @@ class Trainee:
     def save(self, **state):
         train.save(self.path, arch=self.arch, net=self.net.state_dict(), ema=self.ema.state_dict(),
                    optimizer=self.opt.state_dict(), **state)
-
-
-def warm_start(arch, args, views=384, size=128):
-    """The network of --init, widened when `arch` is wider, with statistics of training views."""
-    batch = np.empty((views, size, size, 3), np.uint8)
-    Sampler(pool.ImagePool(args.cache), args.run, [args.seed, 0]).fill(batch, size, 1.0)
-    return unfold(args.init, arch, normalise_pixels(batch), args.seed)
 
 
 def feed(loader, order, device):

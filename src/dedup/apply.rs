@@ -274,8 +274,11 @@ fn relocate(from: &Path, to: &Path) -> io::Result<()> {
 fn leave(from: &Path, to: &Path) -> io::Result<()> {
     match fs::remove_file(from) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            // The error of the removal is the one to report.
-            let _ = fs::remove_file(to);
+            // A network file system may have removed it all the same: then `to` is all that is left.
+            if fs::symlink_metadata(from).is_ok() {
+                // The error of the removal is the one to report.
+                let _ = fs::remove_file(to);
+            }
             Err(error)
         }
         _ => Ok(()),
