@@ -119,11 +119,29 @@ fn table(matches: &[Value]) -> String {
     for one in matches {
         let text = |key: &str| one[key].as_str().unwrap_or("?").to_owned();
         let number = |key: &str| one[key].as_f64().unwrap_or(f64::NAN);
+        let extra = |key: &str, words| {
+            one["image"]["beyond"][key]
+                .as_bool()
+                .unwrap_or(false)
+                .then_some(words)
+        };
+        let notes: Vec<&str> = [
+            extra("frames", "more frames or pages"),
+            extra("transparency", "transparent in places"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let notes = if notes.is_empty() {
+            String::new()
+        } else {
+            format!("  ({})", notes.join(", "))
+        };
         // Names come from uploads: nothing in them may steer a terminal.
         let name: String = text("name").chars().filter(|c| !c.is_control()).collect();
         writeln!(
             out,
-            "{:<15} {:>11.3} {:>10.3}  {:<32}  {name}",
+            "{:<15} {:>11.3} {:>10.3}  {:<32}  {name}{notes}",
             text("class"),
             number("probability"),
             number("similarity"),

@@ -131,10 +131,10 @@ impl Engine {
             matches
         } else {
             let matches = matching.await?;
-            let best = matches
-                .found
-                .first()
-                .filter(|best| best.matched.class >= MatchClass::Edited);
+            // A file that would be lost with what only it holds is no duplicate to be left out.
+            let best = matches.found.iter().find(|found| {
+                found.matched.class >= MatchClass::Edited && analysis.beyond.is_in(found.record.beyond)
+            });
             match (options.on_duplicate, best.map(|best| best.record.id)) {
                 (OnDuplicate::Reject, Some(_)) => return Ok((Outcome::Rejected, matches.found)),
                 (OnDuplicate::Link, Some(id)) => return Ok((Outcome::Linked(id), matches.found)),
@@ -240,6 +240,7 @@ fn record(upload: Upload, analysis: Analysis) -> ImageRecord {
         name: upload.name,
         size: analysis.size,
         format: analysis.format,
+        beyond: analysis.beyond,
         // Cursors of lists count microseconds.
         created: Utc::now().trunc_subsecs(6),
         tags: upload.tags,

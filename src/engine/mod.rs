@@ -8,6 +8,8 @@ mod collections;
 mod edges;
 mod error;
 mod features;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod groups;
 mod ingest;
 mod jobs;

@@ -24,6 +24,7 @@ pub(super) struct ImageDto {
     height: u32,
     #[schema(example = "jpeg")]
     format: &'static str,
+    beyond: BeyondDto,
     /// BLAKE3 of the file, 64 hexadecimal digits.
     blake3: String,
     /// When the service acknowledged it.
@@ -43,6 +44,16 @@ pub(super) struct ImageDto {
 pub(super) struct Shown<'a> {
     pub(super) engine: &'a Engine,
     pub(super) collection: &'a CollectionName,
+}
+
+/// What the file holds beyond the one opaque picture that is compared: its first frame, laid over white. Matches say nothing of
+/// it. All false for images that were stored before it was noted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BeyondDto {
+    /// More frames or pages.
+    frames: bool,
+    /// Pixels that are not opaque.
+    transparency: bool,
 }
 
 /// The part of EXIF that matching uses.
@@ -69,6 +80,10 @@ impl ImageDto {
             width: print.width,
             height: print.height,
             format: record.format.as_str(),
+            beyond: BeyondDto {
+                frames: record.beyond.frames,
+                transparency: record.beyond.transparency,
+            },
             blake3: print.content_hash.to_string(),
             created: record.created,
             collection: shown.collection.to_string(),
@@ -271,7 +286,8 @@ impl From<OnDuplicateDto> for engine::OnDuplicate {
 #[into_params(parameter_in = Query)]
 pub(super) struct UploadParams {
     /// What to do with a file that matches an image of the collection in class `edited` or stronger; `store` when absent.
-    /// Identical bytes are never stored twice.
+    /// Identical bytes are never stored twice. A file that holds more frames, or transparency, than the images that it matches
+    /// is stored whatever is said here.
     #[param(inline)]
     pub(super) on_duplicate: Option<OnDuplicateDto>,
     /// Weakest class to list in `matches`; `edited` when absent.

@@ -7,8 +7,8 @@ use chrono::{DateTime, NaiveDate};
 
 use super::{Built, Made, SegmentError, SegmentSpec, build};
 use crate::types::{
-    ContentHash, Embedding, Epoch, ExifSummary, Fingerprint, ImageFormat, ImageId, ImagePair, ImageRecord,
-    Judgement, PdqHash, PixelHash, Verdict,
+    Beyond, ContentHash, Embedding, Epoch, ExifSummary, Fingerprint, ImageFormat, ImageId, ImagePair,
+    ImageRecord, Judgement, PdqHash, PixelHash, Verdict,
 };
 
 /// Dimension of the fixtures' embeddings.
@@ -24,6 +24,12 @@ const FORMATS: usize = 13;
 
 /// A record that differs from those of other numbers in everything.
 pub(crate) fn record(n: u64) -> ImageRecord {
+    // A few of them: what they hold is written in another way.
+    let beyond = if n % 5 == 4 {
+        1 + content(n).as_bytes()[1] % 3
+    } else {
+        0
+    };
     let content_hash = content(n);
     let bytes = content_hash.as_bytes();
     let components: [f32; DIM] = std::array::from_fn(|i| f32::from(bytes[i]) - 127.5);
@@ -33,6 +39,7 @@ pub(crate) fn record(n: u64) -> ImageRecord {
         name: format!("photo {n} ü.jpg"),
         size: 1000 + n,
         format: ImageFormat::ALL[usize::from(bytes[0]) % FORMATS],
+        beyond: Beyond::from_code(beyond),
         created: DateTime::from_timestamp(1_700_000_000 + second, 123_456_789).expect("in range"),
         tags: (0..n % 3).map(|i| format!("tag {i}")).collect(),
         fingerprint: Fingerprint {

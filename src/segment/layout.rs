@@ -9,8 +9,8 @@
 //!     · crc32 of the Arrow footer u32 · 0 … · crc32 of the trailer u32
 //! Arrow: footer, its length, magic
 //! ```
-//! Version 1 has one record batch, and is still written where one is enough; version 2 has several. Every byte of the file is
-//! under one of the checksums.
+//! Version 1 has one record batch and version 2 several; both are without the column `beyond`. Version 3 has one or several and
+//! the column. Every byte of the file is under one of the checksums.
 
 use std::io::{self, Write};
 
@@ -23,8 +23,10 @@ use super::{SegmentError, SegmentSpec};
 use crate::types::ModelHash;
 
 const MAGIC: [u8; 8] = *b"DPLSEG\r\n";
-/// Version of a file with one batch of rows, and with several.
-const VERSIONS: [u32; 2] = [1, 2];
+/// What is written.
+const VERSION: u32 = 3;
+/// What is read.
+const VERSIONS: std::ops::RangeInclusive<u32> = 1..=VERSION;
 const METRIC_COSINE: u32 = 1;
 pub(super) const TRAILER: usize = 320;
 const MAX_BLOCKS: usize = 8;
@@ -130,7 +132,6 @@ fn not_written(error: ArrowError) -> SegmentError {
 /// A file whose rows are being written.
 pub(super) struct RowsWriter<W: Write> {
     arrow: FileWriter<Summed<W>>,
-    batches: usize,
 }
 
 impl<W: Write> RowsWriter<W> {
@@ -142,11 +143,10 @@ impl<W: Write> RowsWriter<W> {
             tail: None,
         };
         let arrow = FileWriter::try_new(out, schema).map_err(not_written)?;
-        Ok(Self { arrow, batches: 0 })
+        Ok(Self { arrow })
     }
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), SegmentError> {
-        self.batches += 1;
         self.arrow.write(batch).map_err(not_written)
     }
 
@@ -165,7 +165,6 @@ impl<W: Write> RowsWriter<W> {
         Ok(BlocksWriter {
             out,
             footer,
-            version: VERSIONS[usize::from(self.batches > 1)],
             parts: trailer,
             blocks: 0,
         })
@@ -176,7 +175,6 @@ impl<W: Write> RowsWriter<W> {
 pub(super) struct BlocksWriter<W: Write> {
     out: Summed<W>,
     footer: Vec<u8>,
-    version: u32,
     /// What the trailer says of the rows and the blocks.
     parts: Vec<u8>,
     blocks: u32,
@@ -205,7 +203,7 @@ impl<W: Write> BlocksWriter<W> {
         let dim = u32::try_from(spec.dim).map_err(SegmentError::invalid)?;
         let mut trailer = Vec::with_capacity(TRAILER);
         trailer.extend_from_slice(&MAGIC);
-        for number in [self.version, METRIC_COSINE, dim, self.blocks] {
+        for number in [VERSION, METRIC_COSINE, dim, self.blocks] {
             trailer.extend_from_slice(&number.to_le_bytes());
         }
         trailer.extend_from_slice(&rows.to_le_bytes());

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Made, SegmentError};
 use crate::types::{
-    ContentHash, Embedding, ExifSummary, Fingerprint, ImageId, ImagePair, ImageRecord, Judgement, PdqHash,
-    PixelHash,
+    Beyond, ContentHash, Embedding, ExifSummary, Fingerprint, ImageId, ImagePair, ImageRecord, Judgement,
+    PdqHash, PixelHash,
 };
 
 /// Key of the schema's metadata under which the judgements stand, a JSON list.
@@ -52,8 +52,12 @@ fn fields(dim: i32) -> Vec<Field> {
         Field::new("taken", DataType::Timestamp(TimeUnit::Microsecond, None), true),
         column("taken_centis", DataType::UInt8),
         column("embedding", DataType::FixedSizeList(component.into(), dim)),
+        column("beyond", DataType::UInt8),
     ]
 }
+
+/// Place of the column that files before version 3 do not have: [`Beyond::code`].
+const BEYOND: usize = 16;
 
 /// One judgement in the schema's metadata.
 #[derive(Serialize, Deserialize)]
@@ -119,6 +123,7 @@ pub(super) fn to_batch(
     let mut cameras = StringBuilder::new();
     let mut taken = TimestampMicrosecondBuilder::with_capacity(n);
     let mut centis = UInt8Builder::with_capacity(n);
+    let mut beyond = UInt8Builder::with_capacity(n);
     let mut embeddings = FixedSizeListBuilder::new(Float32Builder::with_capacity(n * dim), width)
         .with_field(Field::new("item", DataType::Float32, false));
     for record in records {
@@ -139,6 +144,7 @@ pub(super) fn to_batch(
         cameras.append_option(print.exif.camera.as_deref());
         taken.append_option(print.exif.taken.map(|t| t.and_utc().timestamp_micros()));
         centis.append_value(print.exif.taken_centis);
+        beyond.append_value(record.beyond.code());
         if print.embedding.dim() != dim {
             return Err(SegmentError::invalid(format!(
                 "an embedding of {} components, not {dim}",
@@ -165,6 +171,7 @@ pub(super) fn to_batch(
         Arc::new(taken.finish()),
         Arc::new(centis.finish()),
         Arc::new(embeddings.finish()),
+        Arc::new(beyond.finish()),
     ];
     RecordBatch::try_new(schema.clone(), columns).map_err(invalid)
 }
@@ -189,7 +196,8 @@ impl Rows {
     ) -> Result<Self, SegmentError> {
         let width = i32::try_from(dim).map_err(SegmentError::corrupt)?;
         let expected = fields(width);
-        if !schema.fields().iter().map(AsRef::as_ref).eq(expected.iter()) {
+        let columns = schema.fields().iter().map(AsRef::as_ref);
+        if !columns.clone().eq(&expected) && !columns.eq(&expected[..BEYOND]) {
             return Err(SegmentError::corrupt("its columns are not those of this format"));
         }
         let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
@@ -276,6 +284,7 @@ impl Rows {
             name: columns.text(10, row).to_owned(),
             size: columns.number::<UInt64Type>(7).value(row),
             format: columns.text(8, row).parse().map_err(SegmentError::corrupt)?,
+            beyond: columns.beyond(row),
             created,
             tags: tags
                 .as_string::<i32>()
@@ -351,6 +360,14 @@ impl<'a> Columns<'a> {
 
     fn text(self, column: usize, row: usize) -> &'a str {
         self.0.column(column).as_string::<i32>().value(row)
+    }
+
+    fn beyond(self, row: usize) -> Beyond {
+        if self.0.num_columns() > BEYOND {
+            Beyond::from_code(self.number::<UInt8Type>(BEYOND).value(row))
+        } else {
+            Beyond::NOTHING
+        }
     }
 
     /// `[rows, dim]`.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use crate::types::{
-    ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, ImageId, ImagePair, ImageRecord,
+    Beyond, ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, ImageId, ImagePair, ImageRecord,
     Judgement, PdqHash, PixelHash, Verdict,
 };
 
@@ -80,7 +80,8 @@ fn put_len(out: &mut Vec<u8>, len: usize) {
     out.extend_from_slice(&len.to_le_bytes());
 }
 
-/// Appends a record. The id is not written: it is a prefix of the content hash.
+/// Appends a record. The id is not written: it is a prefix of the content hash; nor is what the file holds beyond its picture,
+/// which stands before the records that have any.
 pub(crate) fn put_record(out: &mut Vec<u8>, record: &ImageRecord) {
     let print = &record.fingerprint;
     out.extend_from_slice(print.content_hash.as_bytes());
@@ -129,7 +130,7 @@ pub fn record_bytes(record: &ImageRecord) -> usize {
     out.len()
 }
 
-/// Reads a record back, equal to what was put.
+/// Reads a record back, equal to what was put, as of a file that holds nothing beyond its picture.
 pub(crate) fn read_record(from: &mut Reader<'_>) -> Result<ImageRecord, Malformed> {
     let content_hash = ContentHash::from_bytes(from.array("content hash")?);
     let pixel_hash = PixelHash::from_bytes(from.array("pixel hash")?);
@@ -164,6 +165,7 @@ pub(crate) fn read_record(from: &mut Reader<'_>) -> Result<ImageRecord, Malforme
         name,
         size,
         format,
+        beyond: Beyond::NOTHING,
         created,
         tags,
         fingerprint: Fingerprint {

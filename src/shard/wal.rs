@@ -4,22 +4,24 @@
 //! magic "DPLW" · version u16 · kind u16 (1 data, 2 fence) · epoch u64 · seq u64 · nonce [16]
 //! entries u32 · payload bytes u32 · crc32 u32 (of everything else) · payload
 //! from 16 KiB on: zeros up to a multiple of 4096 bytes
-//! entry: kind u8 (1 append, 2 delete, 3 judge) · length u32 · body
+//! entry: kind u8 (1 append, 2 delete, 3 judge, 4 append of a file that holds more) · length u32 · body
 //! ```
 //! All numbers are little-endian. The nonce makes an object different from every other attempt at its name, so that
 //! whoever reads it back knows whose it is. Version 1 had no zeros: an object of whole blocks is written to a disk as it
-//! is, another one costs two more rounds. In small objects the zeros would cost more than they save.
+//! is, another one costs two more rounds. In small objects the zeros would cost more than they save. Version 3 has entries of
+//! kind 4: what the file holds beyond its picture (u8) stands before the record. Without such entries it is version 2.
 
 use bytes::Bytes;
 
 use super::codec::{Malformed, Reader, put_judgement, put_record, read_judgement, read_record};
-use crate::types::{CollectionName, Epoch, ImageId, ImageRecord, Judgement, Seq, ShardId};
+use crate::types::{Beyond, CollectionName, Epoch, ImageId, ImageRecord, Judgement, Seq, ShardId};
 
 /// A newer doppel wrote the object: nothing is wrong with it, this one must not touch the shard.
 pub(crate) const NEWER: Malformed = Malformed("WAL object (of a newer version of doppel)");
 
 const MAGIC: [u8; 4] = *b"DPLW";
-const VERSION: u16 = 2;
+/// Version of objects without entries of kind 4, and with some.
+const VERSIONS: [u16; 2] = [2, 3];
 /// Large objects are multiples of this.
 const BLOCK: usize = 4096;
 /// From this length on.
@@ -102,13 +104,20 @@ pub(crate) fn encode(at: Position, content: &Content) -> Bytes {
     };
     let mut out = Vec::with_capacity(HEADER + BLOCK + entries.iter().map(Entry::room).sum::<usize>());
     out.resize(HEADER, 0);
+    let mut version = VERSIONS[0];
     for entry in entries {
         let start = out.len();
         out.extend_from_slice(&[0; 5]);
         out[start] = match entry {
-            Entry::Append(record) => {
+            Entry::Append(record) if record.beyond == Beyond::NOTHING => {
                 put_record(&mut out, record);
                 1
+            }
+            Entry::Append(record) => {
+                out.push(record.beyond.code());
+                put_record(&mut out, record);
+                version = VERSIONS[1];
+                4
             }
             Entry::Delete(id) => {
                 out.extend_from_slice(id.as_bytes());
@@ -125,7 +134,7 @@ pub(crate) fn encode(at: Position, content: &Content) -> Bytes {
     let payload = to_u32(out.len() - HEADER);
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(&MAGIC);
-    header.extend_from_slice(&VERSION.to_le_bytes());
+    header.extend_from_slice(&version.to_le_bytes());
     header.extend_from_slice(&kind.to_le_bytes());
     header.extend_from_slice(&at.epoch.get().to_le_bytes());
     header.extend_from_slice(&at.seq.get().to_le_bytes());
@@ -183,7 +192,7 @@ pub(crate) fn decode(at: Position, object: &[u8]) -> Result<Content, Malformed> 
     let end = HEADER + payload;
     let length = match version {
         1 => end,
-        VERSION => filled(end),
+        version if VERSIONS.contains(&version) => filled(end),
         _ => return Err(NEWER),
     };
     if object.len() != length {
@@ -207,6 +216,11 @@ pub(crate) fn decode(at: Position, object: &[u8]) -> Result<Content, Malformed> 
             1 => Entry::Append(read_record(&mut body)?.into()),
             2 => Entry::Delete(ImageId::from_bytes(body.array("WAL entry")?)),
             3 => Entry::Judge(read_judgement(&mut body)?),
+            4 => {
+                let beyond = Beyond::from_code(body.u8("WAL entry")?);
+                let record = read_record(&mut body)?;
+                Entry::Append(ImageRecord { beyond, ..record }.into())
+            }
             _ => return Err(Malformed("WAL entry (of an unknown kind)")),
         });
         if !body.is_empty() {
@@ -275,16 +289,41 @@ mod tests {
             };
             as_version(&mut first, 1);
             assert_eq!(decode(at(3, 7), &first), Ok(content.clone()));
-            as_version(&mut first, 2);
-            assert_eq!(decode(at(3, 7), &first).is_err(), is_large, "no zeros");
-            as_version(&mut first, 3);
+            for version in VERSIONS {
+                as_version(&mut first, version);
+                assert_eq!(decode(at(3, 7), &first).is_err(), is_large, "no zeros");
+            }
+            as_version(&mut first, VERSIONS[1] + 1);
             assert_eq!(decode(at(3, 7), &first), Err(NEWER));
         }
     }
 
+    /// As every doppel reads it, unless there is something that an older one would lose.
+    #[test]
+    fn objects_without_anything_beyond_stay_of_version_2() {
+        let version = |content: &Content| {
+            u16::from_le_bytes([encode(at(3, 7), content)[4], encode(at(3, 7), content)[5]])
+        };
+        assert_eq!([version(&group()), version(&Content::Fence)], [2; 2]);
+        let records = (0..9).map(|n| Entry::Append(Arc::new(record(n))));
+        let content = Content::Data(records.collect());
+        assert_eq!(version(&content), 3);
+        assert_eq!(decode(at(3, 7), &encode(at(3, 7), &content)), Ok(content));
+    }
+
+    #[test]
+    fn an_object_of_before_is_read() {
+        let golden = include_bytes!("testdata/v2.wal");
+        assert_eq!(decode(at(3, 7), golden), Ok(group()));
+    }
+
     #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
-        let object = encode(at(1, 2), &group());
+        let Content::Data(mut entries) = group() else {
+            unreachable!("it is data")
+        };
+        entries.push(Entry::Append(Arc::new(record(4))));
+        let object = encode(at(1, 2), &Content::Data(entries));
         for byte in 0..object.len() {
             let mut damaged = object.to_vec();
             damaged[byte] ^= 1 << (byte % 8);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-use super::{ContentHash, Embedding, ImageId, PdqHash, PixelHash};
+use super::{Beyond, ContentHash, Embedding, ImageId, PdqHash, PixelHash};
 
 /// File format that an image was decoded from, told by its content and never by its extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -156,6 +156,8 @@ pub struct ImageRecord {
     pub size: u64,
     /// Format of the file.
     pub format: ImageFormat,
+    /// What the file holds beyond the picture that is compared; nothing in records of before it was noted.
+    pub beyond: Beyond,
     /// When the image was acknowledged.
     pub created: DateTime<Utc>,
     /// Labels given by the uploader.

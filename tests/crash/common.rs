@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use doppel::shard::fsck::{Repair, Severity, Target, fsck};
 use doppel::shard::{Shard, ShardOptions, StoreLocation, Stores};
 use doppel::types::{
-    CollectionName, ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, ImageId, ImageRecord,
-    ModelHash, PdqHash, PixelHash, ShardId,
+    Beyond, CollectionName, ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, ImageId,
+    ImageRecord, ModelHash, PdqHash, PixelHash, ShardId,
 };
 
 /// Set for a process that is to die: its data folder.
@@ -27,6 +27,7 @@ pub(crate) fn record(n: u64) -> ImageRecord {
         name: format!("{n}.jpg"),
         size: n,
         format: ImageFormat::Jpeg,
+        beyond: Beyond::NOTHING,
         created: chrono::DateTime::from_timestamp(1_700_000_000, 0).expect("in range"),
         // So long that a group of sixteen is an object whose file is used again.
         tags: vec!["t".repeat(1000)],

@@ -35,7 +35,7 @@ pub(super) fn encode(known: &Known) -> Vec<u8> {
     bytes.extend(print.width.to_le_bytes());
     bytes.extend(print.height.to_le_bytes());
     text(&mut bytes, known.format.as_str());
-    bytes.push(u8::from(known.beyond.frames) | u8::from(known.beyond.transparency) << 1);
+    bytes.push(known.beyond.code());
     text(&mut bytes, print.exif.camera.as_deref().unwrap_or(""));
     let taken = print.exif.taken.map_or(i64::MIN, |t| t.and_utc().timestamp());
     bytes.extend(taken.to_le_bytes());
@@ -85,10 +85,7 @@ pub(super) fn decode(content: &ContentHash, bytes: &[u8]) -> Option<Known> {
         },
         variants,
         format,
-        beyond: Beyond {
-            frames: beyond & 1 != 0,
-            transparency: beyond & 2 != 0,
-        },
+        beyond: Beyond::from_code(beyond),
     })
 }
 

@@ -1,5 +1,6 @@
 //! The API over a real socket, on a temporary data folder, with images made here.
 
+mod beyond;
 mod closed;
 mod errors;
 mod groups;

@@ -32,6 +32,14 @@ export interface Exif {
   taken?: string | null;
 }
 
+/** What a file holds beyond the one opaque picture that is compared. */
+export interface Beyond {
+  /** More frames or pages. */
+  frames: boolean;
+  /** Pixels that are not opaque. */
+  transparency: boolean;
+}
+
 export interface Image {
   id: string;
   name: string;
@@ -40,6 +48,8 @@ export interface Image {
   width: number;
   height: number;
   format: string;
+  /** Absent before the service knew; then nothing. */
+  beyond?: Beyond;
   blake3: string;
   /** RFC 3339, when the service acknowledged it. */
   created: string;

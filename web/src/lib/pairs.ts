@@ -2,7 +2,7 @@
 
 import { fileUrl, thumbnailUrl, type Image } from './api';
 import { catalogue } from './library.svelte';
-import { bytes } from './words';
+import { beyondWords, bytes } from './words';
 
 /** Formats that browsers draw; of others the thumbnail is shown. */
 const DRAWN = new Set(['jpeg', 'png', 'webp', 'gif', 'bmp', 'ico', 'avif']);
@@ -34,6 +34,6 @@ export function keepsOriginals(collection: string): boolean {
   return catalogue.find(collection)?.keep_originals ?? false;
 }
 
-export function about({ width, height, size, format }: Image): string {
-  return `${width} × ${height} · ${bytes(size)} · ${format}`;
+export function about({ width, height, size, format, beyond }: Image): string {
+  return [`${width} × ${height}`, bytes(size), format, ...beyondWords(beyond)].join(' · ');
 }

@@ -12,6 +12,8 @@ export interface Member {
   id: string;
   /** How it matches the keeper; null for the keeper itself. */
   class: MatchClass | null;
+  /** Holds frames, pages or transparency that the keeper is not known to hold. */
+  holdsMore?: boolean;
 }
 
 export interface ReviewGroup {
@@ -58,6 +60,7 @@ export const EMPTY: Review = { groups: [], group: 0, member: 0, verdicts: {}, hi
 /** Classes whose members show all that the keeper shows, and nothing else. */
 const WHOLE: ReadonlySet<MatchClass> = new Set(['identical', 'same_pixels', 'near_identical']);
 
+const LEFT = 'What is edited, holds more frames or transparency, or only looks alike is left for you to decide.';
 const LAST_ONE = 'One picture of a group has to stay. Keep another one first, or delete it on its own page.';
 
 export function reduce(review: Review, action: Action): Review {
@@ -182,21 +185,23 @@ function mark(review: Review, verdict: Verdict, advance: 0 | 1): Review {
 }
 
 /**
- * Keep the keeper, remove whole copies of it. What is edited or only looks alike shows something else, so it is left for
- * a person to decide.
+ * Keep the keeper, remove whole copies of it. What is edited or only looks alike shows something else, and what holds more
+ * than the keeper would be lost with it, so these are left for a person to decide.
  */
 function suggest(review: Review): Review {
   const group = current(review);
   if (!group) return review;
-  const copies = group.members.filter((member) => member.class !== null && WHOLE.has(member.class));
+  const isCopy = ({ class: found, holdsMore }: Member): boolean =>
+    found !== null && WHOLE.has(found) && !holdsMore;
+  const copies = group.members.filter(isCopy);
   if (copies.length === 0) {
-    return { ...review, notice: 'These are edited or only look alike: decide each one yourself.' };
+    return { ...review, notice: 'These are edited, hold more or only look alike: decide each one yourself.' };
   }
   const after: Record<string, Verdict> = { ...review.verdicts[group.id] };
   for (const member of group.members) if (member.class === null) after[member.id] = 'keep';
   for (const member of copies) after[member.id] ??= 'remove';
   const left = group.members.filter(({ id }) => after[id] === undefined).length;
-  const notice = left === 0 ? null : 'What is edited or only looks alike is left for you to decide.';
+  const notice = left === 0 ? null : LEFT;
   return { ...decide(review, group, after, review.member), notice };
 }
 

@@ -1,6 +1,6 @@
 /** Numbers and findings in plain words. */
 
-import type { Match, MatchClass, OnDuplicate, Stage, Transform, UploadStatus } from './api';
+import type { Beyond, Match, MatchClass, OnDuplicate, Stage, Transform, UploadStatus } from './api';
 
 export const CLASS_NAME: Record<MatchClass, string> = {
   identical: 'Identical',
@@ -83,6 +83,19 @@ export function looks(distinctiveness: number | null | undefined): { name: strin
         ? ['Neither ordinary nor unusual', 'Some pictures resemble it without being copies.']
         : ['Unusual', 'Hardly any other picture resembles it, so one that does is worth a look.'];
   return { name, meaning };
+}
+
+/** What of a file a glance at its picture does not show. */
+export function beyondWords(beyond: Beyond | undefined): string[] {
+  return [beyond?.frames ? 'more frames or pages' : '', beyond?.transparency ? 'transparent in places' : ''].filter(Boolean);
+}
+
+/**
+ * Whether the other file, which shows the same picture, holds all that one holds. Further frames are not compared, so no
+ * other file is known to hold them.
+ */
+export function isHeldBy(one: Beyond | undefined, other: Beyond | undefined): boolean {
+  return !one?.frames && (!one?.transparency || (other?.transparency ?? false));
 }
 
 export function bytes(size: number): string {

@@ -100,6 +100,19 @@ describe('the suggestion', () => {
     expect(plan).toEqual({ keep: ['a'], remove: ['b'], not_duplicates: [] });
   });
 
+  it('never removes what holds more than the keeper', () => {
+    const members: ReviewGroup['members'] = [
+      { id: 'still', class: null },
+      { id: 'animation', class: 'near_identical', holdsMore: true },
+    ];
+    const alone = press(reduce(EMPTY, { type: 'groups', groups: [{ id: 'x', members }] }), 'a');
+    expect(resolution(alone, 'x')).toBeNull();
+    const copy = { id: 'copy', class: 'near_identical', holdsMore: false } as const;
+    const both = press(reduce(EMPTY, { type: 'groups', groups: [{ id: 'x', members: [...members, copy] }] }), 'a');
+    expect(resolution(both, 'x')).toEqual({ keep: ['still'], remove: ['copy'], not_duplicates: [] });
+    expect(both.notice).toMatch(/left for you/);
+  });
+
   it('leaves what a person decided', () => {
     const kept = press(START, 'ArrowRight', 'k', 'a');
     expect(resolution(kept, 'one')).toEqual({ keep: ['a', 'b'], remove: [], not_duplicates: [] });

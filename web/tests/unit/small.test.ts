@@ -4,7 +4,7 @@ import { problemText, type Match, type Transform } from '../../src/lib/api';
 import { backOff, mayBeImage, nextBatch } from '../../src/lib/batches';
 import { format, parse, type Route } from '../../src/lib/route';
 import { invert, outlines, overlayTransform } from '../../src/lib/warp';
-import { brief, bytes, explain, facts, looks, percent, transformWords } from '../../src/lib/words';
+import { beyondWords, brief, bytes, explain, facts, isHeldBy, looks, percent, transformWords } from '../../src/lib/words';
 
 describe('addresses', () => {
   it('round-trip', () => {
@@ -173,5 +173,27 @@ describe('words', () => {
     expect(problemText(404, '{"title":"Not Found"}')).toBe('Not Found');
     expect(problemText(500, '<html>')).toBe('The service answered 500.');
     expect(problemText(413, '')).toMatch(/larger/);
+  });
+});
+
+describe('what a file holds beyond its picture', () => {
+  const [still, clear, moving] = [
+    { frames: false, transparency: false },
+    { frames: false, transparency: true },
+    { frames: true, transparency: false },
+  ];
+
+  it('is said in words', () => {
+    expect(beyondWords(undefined)).toEqual([]);
+    expect(beyondWords(still)).toEqual([]);
+    expect(beyondWords({ frames: true, transparency: true })).toEqual(['more frames or pages', 'transparent in places']);
+  });
+
+  it('is held by another file or not', () => {
+    expect(isHeldBy(still, moving)).toBe(true);
+    expect(isHeldBy(clear, clear)).toBe(true);
+    expect(isHeldBy(clear, still)).toBe(false);
+    expect(isHeldBy(moving, moving)).toBe(false);
+    expect(isHeldBy(undefined, undefined)).toBe(true);
   });
 });

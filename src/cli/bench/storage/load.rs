@@ -11,7 +11,8 @@ use anyhow::ensure;
 use crate::error::ErrorKind;
 use crate::shard::Shard;
 use crate::types::{
-    ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, ImageId, ImageRecord, PdqHash, PixelHash,
+    Beyond, ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, ImageId, ImageRecord, PdqHash,
+    PixelHash,
 };
 
 fn id(n: u64) -> ImageId {
@@ -31,6 +32,7 @@ pub(super) fn record(n: u64, dim: usize) -> ImageRecord {
         name: format!("IMG_{n:08}.jpg"),
         size: 3 << 20,
         format: ImageFormat::Jpeg,
+        beyond: Beyond::NOTHING,
         created: chrono::DateTime::from_timestamp(1_700_000_000 + second, 0).unwrap_or_default(),
         tags: Vec::new(),
         fingerprint: Fingerprint {
