@@ -126,6 +126,8 @@ impl Engine {
         });
         engine.list_default().await?;
         engine.open_listed().await?;
+        engine.stores.blobs.tidy().await;
+        engine.tidy_regularly();
         engine.sweep_regularly();
         Ok(engine)
     }

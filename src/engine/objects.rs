@@ -15,6 +15,9 @@ pub(super) const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Between two looks for them; the whole store is listed each time.
 const SWEEP_EVERY: Duration = Duration::from_secs(12 * 3600);
 
+/// Between two looks whether there is space to put by.
+const TIDY_EVERY: Duration = Duration::from_secs(30);
+
 /// Stores an image's thumbnail, and the file itself if it is to be kept; durable when it returns.
 pub(super) async fn store(
     media: &Media,
@@ -109,6 +112,18 @@ impl Engine {
                     Ok(removed) => tracing::debug!(removed, "removed objects that no image needs"),
                     Err(error) => tracing::warn!(%error, "objects that no image needs are left behind"),
                 }
+            }
+        });
+    }
+
+    /// Has the object store put space by for deletions every now and then, for as long as the engine lives.
+    pub(super) fn tidy_regularly(self: &Arc<Self>) {
+        let engine = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(TIDY_EVERY).await;
+                let Some(engine) = engine.upgrade() else { return };
+                engine.stores.blobs.tidy().await;
             }
         });
     }

@@ -9,6 +9,9 @@ use crate::store::metadata::embedded::EmbeddedStore;
 use crate::store::metadata::etcd::{EtcdOptions, EtcdStore};
 use crate::store::metadata::{MetadataError, MetadataStore};
 
+/// Folder of the objects in the data folder.
+const OBJECTS: &str = "objects";
+
 /// The two stores that hold everything.
 #[derive(Clone)]
 pub struct Stores {
@@ -37,13 +40,13 @@ impl StoreLocation {
     /// the object store is not there or does not honour create-if-absent.
     pub async fn open(&self) -> Result<Stores, ShardError> {
         let metadata: Arc<dyn MetadataStore> = if self.etcd.is_empty() {
-            Arc::new(EmbeddedStore::open(&self.data_dir.join("metadata")).await?)
+            Arc::new(self.embedded().await?)
         } else {
             Arc::new(EtcdStore::connect(&etcd_options(&self.etcd)?).await?)
         };
-        let objects = match &self.storage {
+        let mut objects = match &self.storage {
             Some(url) => ObjectBlobStore::s3(&s3_options(url)?)?,
-            None => ObjectBlobStore::local(&self.data_dir.join("objects"))?,
+            None => ObjectBlobStore::local(&self.data_dir.join(OBJECTS))?,
         };
         if self.etcd.is_empty() {
             // The metadata's lock says that nobody else writes there.
@@ -51,10 +54,23 @@ impl StoreLocation {
             if swept > 0 {
                 tracing::info!(swept, "removed writes that a crash cut off");
             }
+            objects = objects.with_reserve();
         }
         let blobs = blob::production(objects);
         blob::probe(&*blobs).await?;
         Ok(Stores { metadata, blobs })
+    }
+
+    async fn embedded(&self) -> Result<EmbeddedStore, MetadataError> {
+        let folder = self.data_dir.join("metadata");
+        match EmbeddedStore::open(&folder).await {
+            // Nobody else has it open: a lock is taken before anything is written.
+            Err(MetadataError::Full) if self.storage.is_none() => {
+                ObjectBlobStore::give_reserve_up(&self.data_dir.join(OBJECTS));
+                EmbeddedStore::open(&folder).await
+            }
+            opened => opened,
+        }
     }
 }
 

@@ -123,6 +123,24 @@ impl Group {
         self.answers.push(Answer::Delete(reply, lived));
     }
 
+    /// What of a group that found no space can have some put by: its deletions. The rest is told so.
+    fn deletions(entries: Vec<Entry>, answers: Vec<Answer>) -> Self {
+        let mut group = Self::default();
+        for entry in entries
+            .into_iter()
+            .filter(|entry| matches!(entry, Entry::Delete(_)))
+        {
+            group.push(entry);
+        }
+        for answer in answers {
+            match answer {
+                Answer::Delete(..) => group.answers.push(answer),
+                Answer::Append(..) | Answer::Judge(_) => answer.fail(&Failure::Full),
+            }
+        }
+        group
+    }
+
     fn judge(&mut self, core: &Core, mut judgement: Judgement, reply: Reply<()>) {
         // The last word counts, by its time; so it is later than any before, whatever the clock says.
         let earlier = self.entries.iter().rev().find_map(|entry| match entry {
@@ -135,6 +153,15 @@ impl Group {
         self.push(Entry::Judge(judgement));
         self.answers.push(Answer::Judge(reply));
     }
+}
+
+/// Where the object of a group may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// Where there is space.
+    Free,
+    /// Into the space put by too: it gives space back.
+    Reserve,
 }
 
 /// What ends a group besides time and size.
@@ -233,9 +260,18 @@ impl Writer {
 
     /// Makes a group durable, applies it and answers. An error is the end of this writer.
     async fn commit(&mut self, group: Group) -> Result<(), Failure> {
+        let Some(deletions) = self.commit_in(Room::Free, group).await? else {
+            return Ok(());
+        };
+        // Deleting is how one gets space back.
+        self.commit_in(Room::Reserve, deletions).await.map(|_| ())
+    }
+
+    /// [`Self::commit`] with this room; what can have more room is handed back, when there is no space.
+    async fn commit_in(&mut self, room: Room, group: Group) -> Result<Option<Group>, Failure> {
         if group.entries.is_empty() {
             group.answers.into_iter().for_each(Answer::give);
-            return Ok(());
+            return Ok(None);
         }
         let at = self.position();
         let content = Content::Data(group.entries);
@@ -243,16 +279,21 @@ impl Writer {
         let Content::Data(entries) = content else {
             unreachable!("built two lines above")
         };
-        match self.put(at, &object).await {
+        let is_deletion = |entry: &Entry| matches!(entry, Entry::Delete(_));
+        match self.put(at, &object, room).await {
             Ok(()) => {
                 self.apply(entries, object.len());
                 group.answers.into_iter().for_each(Answer::give);
-                Ok(())
+                Ok(None)
+            }
+            Err(Failure::Full) if room == Room::Free && entries.iter().any(is_deletion) => {
+                tracing::warn!("a group was not stored: the disk is full; trying its deletions alone");
+                Ok(Some(Group::deletions(entries, group.answers)))
             }
             Err(failure @ (Failure::Full | Failure::Unavailable(_))) => {
                 tracing::warn!(?failure, "a group was not stored");
                 group.answers.into_iter().for_each(|answer| answer.fail(&failure));
-                Ok(())
+                Ok(None)
             }
             Err(failure @ Failure::Fenced(_)) => {
                 group.answers.into_iter().for_each(|answer| answer.fail(&failure));
@@ -264,9 +305,9 @@ impl Writer {
                     "a group may be stored or not; finding out before writing anything else"
                 );
                 group.answers.into_iter().for_each(|answer| answer.fail(&failure));
-                self.settle(at, &object).await?;
+                self.settle(at, &object, room).await?;
                 self.apply(entries, object.len());
-                Ok(())
+                Ok(None)
             }
         }
     }
@@ -277,10 +318,14 @@ impl Writer {
     }
 
     /// One try: stored, certainly not stored, taken by a fence, or unknown.
-    async fn put(&self, at: Position, object: &Bytes) -> Result<(), Failure> {
+    async fn put(&self, at: Position, object: &Bytes, room: Room) -> Result<(), Failure> {
         let name = self.core.place.name(at);
         let blobs = &self.core.place.stores.blobs;
-        match blobs.create(&name, object.clone()).await {
+        let created = match room {
+            Room::Free => blobs.create(&name, object.clone()).await,
+            Room::Reserve => blobs.create_in_reserve(&name, object.clone()).await,
+        };
+        match created {
             Ok(Created::New) => Ok(()),
             Ok(Created::AlreadyExists) => match blobs.get(&name).await {
                 // A store without the retrying wrapper does not tell our own earlier try from another's object.
@@ -302,9 +347,9 @@ impl Writer {
 
     /// Tries until the object is known to stand; refuses everything else meanwhile. The place cannot be given to
     /// another group: the lost one may still arrive.
-    async fn settle(&mut self, at: Position, object: &Bytes) -> Result<(), Failure> {
+    async fn settle(&mut self, at: Position, object: &Bytes, room: Room) -> Result<(), Failure> {
         loop {
-            match self.put(at, object).await {
+            match self.put(at, object, room).await {
                 Ok(()) => return Ok(()),
                 Err(failure @ Failure::Fenced(_)) => return Err(failure),
                 Err(failure) => tracing::warn!(?failure, "the outcome of a group is still not known"),

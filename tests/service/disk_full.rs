@@ -151,6 +151,16 @@ impl SmallDisk {
     }
 }
 
+impl SmallDisk {
+    /// Takes all space, to the last page.
+    fn fill_up(&self, name: &str) {
+        let mut filler = File::create(self.inside(name)).expect("writable");
+        for block in [vec![7; 64 << 10], vec![7; 4096]] {
+            while filler.write(&block).is_ok_and(|written| written > 0) {}
+        }
+    }
+}
+
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = self.holder.kill();
@@ -219,6 +229,66 @@ async fn on_a_full_disk(disk: &SmallDisk) {
     let server = serve();
     stored.extend(ids(&http, &server.base).await.intersection(&unknown).cloned());
     serves(&http, &server.base, &stored).await;
+    server.kill();
+    let check = disk.doppel(&["fsck"]).output().expect("it runs");
+    assert!(
+        check.status.success(),
+        "{}",
+        String::from_utf8_lossy(&check.stdout)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_takes_deletions_and_a_restart() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    match SmallDisk::mount(folder.path(), "32m") {
+        Ok(disk) => deletions_on_a_full_disk(&disk).await,
+        Err(why) => eprintln!("no tmpfs may be mounted here, so none was filled: {why}"),
+    }
+}
+
+async fn deletions_on_a_full_disk(disk: &SmallDisk) {
+    let serve = || {
+        Server::run(&mut disk.doppel(&["serve", "--listen", "127.0.0.1:0"])).serving(Duration::from_secs(60))
+    };
+    let mut server = serve();
+    let http = client();
+    let mut stored = BTreeSet::new();
+    for seed in 0..6 {
+        assert_eq!(
+            upload(&http, &server.base, picture(seed)).await,
+            StatusCode::CREATED
+        );
+        stored.insert(id(&picture(seed)));
+    }
+    for round in 0..3 {
+        disk.fill_up(&format!("filler {round}"));
+        assert_eq!(
+            upload(&http, &server.base, noise(round)).await,
+            StatusCode::INSUFFICIENT_STORAGE
+        );
+        for seed in [2 * round, 2 * round + 1] {
+            let gone = id(&picture(seed));
+            let url = format!("{}/v1/collections/default/images/{gone}", server.base);
+            let status = http.delete(url).send().await.expect("an answer").status();
+            assert_eq!(status, StatusCode::NO_CONTENT, "image {seed}");
+            stored.remove(&gone);
+            // What that gave back is taken at once.
+            disk.fill_up(&format!("filler {round} {seed}"));
+        }
+        assert_eq!(ids(&http, &server.base).await, stored);
+        server.kill();
+        server = serve();
+        assert_eq!(ids(&http, &server.base).await, stored, "round {round}");
+    }
+    for entry in std::fs::read_dir(disk.inside("")).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_file() {
+            std::fs::remove_file(path).expect("removed");
+        }
+    }
+    upload_in_the_end(&http, &server.base, noise(9)).await;
+    serves(&http, &server.base, &BTreeSet::from([id(&noise(9))])).await;
     server.kill();
     let check = disk.doppel(&["fsck"]).output().expect("it runs");
     assert!(

@@ -85,6 +85,34 @@ async fn a_full_disk_acknowledges_nothing_and_recovers() {
     check(&bench.open().await, 0..6, [9]);
 }
 
+/// No space but what is put by; deletions and what arrives with them make one group.
+#[tokio::test]
+async fn of_a_group_on_a_full_disk_the_deletions_are_done() {
+    let full = Arc::new(AtomicUsize::new(0));
+    let gate = full.clone();
+    let plan: Plan = Arc::new(move |operation, _: &str| match operation {
+        Operation::Create if gate.load(Ordering::SeqCst) > 0 => Fault::Full,
+        _ => Fault::None,
+    });
+    let bench = Bench::with(plan).await;
+    let shard = bench.open().await;
+    append(&shard, 0..4).await;
+    full.store(1, Ordering::SeqCst);
+    let (one, new, other, again) = tokio::join!(
+        shard.delete(record(0).id),
+        shard.append(record(9)),
+        shard.delete(record(1).id),
+        shard.delete(record(7).id),
+    );
+    assert_eq!((one.ok(), other.ok()), (Some(true), Some(true)));
+    assert_eq!(new.expect_err("full").kind(), ErrorKind::StorageFull);
+    assert_eq!(again.ok(), Some(false), "it was never there");
+    check(&shard, 2..4, [0, 1, 9]);
+    full.store(0, Ordering::SeqCst);
+    append(&shard, 4..5).await;
+    check(&bench.open().await, 2..5, [0, 1, 9]);
+}
+
 #[tokio::test]
 async fn too_much_unsealed_is_refused_until_it_is_sealed() {
     let bench = Bench::new().await;

@@ -14,6 +14,8 @@ use super::{BlobError, BlobMeta, BlobStore, Created};
 pub enum Operation {
     /// [`BlobStore::create`], [`BlobStore::create_from`].
     Create,
+    /// [`BlobStore::create_in_reserve`].
+    CreateInReserve,
     /// [`BlobStore::get`].
     Get,
     /// [`BlobStore::list`].
@@ -85,7 +87,7 @@ impl<S: BlobStore> Faulty<S> {
 }
 
 fn lost(operation: Operation, name: &str) -> BlobError {
-    if operation == Operation::Create {
+    if matches!(operation, Operation::Create | Operation::CreateInReserve) {
         BlobError::OutcomeUnknown {
             name: name.to_owned(),
         }
@@ -106,6 +108,15 @@ impl<S: BlobStore> BlobStore for Faulty<S> {
     async fn create_from(&self, name: &str, data: Bytes, file: &Path) -> Result<Created, BlobError> {
         self.run(Operation::Create, name, self.inner.create_from(name, data, file))
             .await
+    }
+
+    async fn create_in_reserve(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
+        let call = self.inner.create_in_reserve(name, data);
+        self.run(Operation::CreateInReserve, name, call).await
+    }
+
+    async fn tidy(&self) {
+        self.inner.tidy().await;
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {

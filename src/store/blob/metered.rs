@@ -53,6 +53,14 @@ impl<S: BlobStore> BlobStore for Metered<S> {
         timed_create(data.len(), self.inner.create_from(name, data, file)).await
     }
 
+    async fn create_in_reserve(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
+        timed_create(data.len(), self.inner.create_in_reserve(name, data)).await
+    }
+
+    async fn tidy(&self) {
+        self.inner.tidy().await;
+    }
+
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {
         timed("get", self.inner.get(name)).await
     }

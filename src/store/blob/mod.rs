@@ -8,6 +8,7 @@ mod local;
 mod metered;
 mod object;
 mod probe;
+mod reserve;
 mod retry;
 mod spares;
 #[cfg(test)]
@@ -127,6 +128,18 @@ pub trait BlobStore: Send + Sync + 'static {
     /// As there.
     async fn create_from(&self, name: &str, data: Bytes, file: &Path) -> Result<Created, BlobError>;
 
+    /// [`Self::create`] of a small object that helps to get space back: it may take space that is put by for it.
+    ///
+    /// # Errors
+    /// As there.
+    async fn create_in_reserve(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
+        self.create(name, data).await
+    }
+
+    /// Puts space by for [`Self::create_in_reserve`], and gives back what is kept for objects that do not come. To be called
+    /// when the store is open, and every now and then.
+    async fn tidy(&self) {}
+
     /// The whole object.
     ///
     /// # Errors
@@ -165,6 +178,14 @@ impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
 
     async fn create_from(&self, name: &str, data: Bytes, file: &Path) -> Result<Created, BlobError> {
         (**self).create_from(name, data, file).await
+    }
+
+    async fn create_in_reserve(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
+        (**self).create_in_reserve(name, data).await
+    }
+
+    async fn tidy(&self) {
+        (**self).tidy().await;
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {

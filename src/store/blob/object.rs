@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryConfig};
 
 use super::local::{self, Outcome, is_full_disk};
+use super::reserve::Reserve;
 use super::spares::Spares;
 use super::{BlobError, BlobMeta, BlobStore, Created};
 
@@ -45,6 +46,8 @@ pub struct ObjectBlobStore {
     root: Option<PathBuf>,
     /// Where files are created as [`local`] does: what they are made of.
     one_round: Option<Arc<Spares>>,
+    /// Space put by in the folder, where this is its only owner.
+    reserve: Option<Arc<Reserve>>,
     /// Folder within the store; empty for none.
     prefix: String,
 }
@@ -71,6 +74,7 @@ impl ObjectBlobStore {
             inner: Arc::new(inner),
             one_round: local::keeps_order(&root_path).then(Arc::default),
             root: Some(root_path),
+            reserve: None,
             prefix: String::new(),
         })
     }
@@ -82,6 +86,7 @@ impl ObjectBlobStore {
             inner: Arc::new(InMemory::new()),
             root: None,
             one_round: None,
+            reserve: None,
             prefix: String::new(),
         }
     }
@@ -127,8 +132,25 @@ impl ObjectBlobStore {
             inner: Arc::new(inner),
             root: None,
             one_round: None,
+            reserve: None,
             prefix: options.prefix.clone(),
         })
+    }
+
+    /// The same store with space put by for [`BlobStore::create_in_reserve`], from the first [`BlobStore::tidy`] on; until then
+    /// what was put by is free. For the sole owner of a folder.
+    #[must_use]
+    pub fn with_reserve(self) -> Self {
+        let reserve = self.root.as_deref().map(Reserve::given_up);
+        Self {
+            reserve: reserve.map(Arc::new),
+            ..self
+        }
+    }
+
+    /// Frees the space that an earlier owner put by in a folder. Blocking.
+    pub fn give_reserve_up(root: &Path) {
+        drop(Reserve::given_up(root));
     }
 
     /// Removes what writes cut off by a crash left half-done: files that no listing shows. For the sole owner of the
@@ -260,6 +282,36 @@ impl BlobStore for ObjectBlobStore {
             }
         }
         self.create(name, data).await
+    }
+
+    async fn create_in_reserve(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
+        loop {
+            let created = self.create(name, data.clone()).await;
+            let (Err(BlobError::Full { .. }), Some(reserve)) = (&created, &self.reserve) else {
+                return created;
+            };
+            let reserve = Arc::clone(reserve);
+            if !matches!(
+                tokio::task::spawn_blocking(move || reserve.give()).await,
+                Ok(true)
+            ) {
+                return created;
+            }
+            tracing::info!(name, "the disk is full: using space put by");
+        }
+    }
+
+    async fn tidy(&self) {
+        let (reserve, spares) = (self.reserve.clone(), self.one_round.clone());
+        let tidied = tokio::task::spawn_blocking(move || {
+            if let Some(spares) = spares {
+                spares.clear_idle(Instant::now());
+            }
+            reserve.map(|reserve| reserve.fill())
+        });
+        if let Ok(Some(Err(error))) = tidied.await {
+            tracing::warn!(%error, "no space could be put by for deletions");
+        }
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {

@@ -152,6 +152,15 @@ impl<S: BlobStore> BlobStore for Retrying<S> {
             .await
     }
 
+    async fn create_in_reserve(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
+        self.settle(name, &data, || self.inner.create_in_reserve(name, data.clone()))
+            .await
+    }
+
+    async fn tidy(&self) {
+        self.inner.tidy().await;
+    }
+
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {
         self.persist(|| self.inner.get(name)).await
     }

@@ -6,16 +6,24 @@
 //!
 //! What was an object becomes a spare when its name is gone from the disk, not before: its folder is synced by the next
 //! object that is put there. A spare is called as an unfinished write is, in its object's folder, and swept like one.
+//!
+//! They are as many as one segment's log has, for that is what becomes spare at once and is written again until the next seal.
+//! They are given back when the disk is full, when no object was put or removed for minutes, and when the store is dropped.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Spares of all folders together: what a segment's log holds, with room to spare; 80 MB with 64 writers.
-const MOST: usize = 1024;
+/// Spares of all folders together: the log of a segment of 32,768 images that 64 writers sent.
+const MOST: usize = 512;
+/// Their bytes together: that log is of 45 MB.
+const MOST_BYTES: u64 = 64 << 20;
+/// Spares that were not used for so long go.
+const IDLE: Duration = Duration::from_secs(300);
 /// Sizes of the files that are kept.
 const KEPT: std::ops::RangeInclusive<u64> = 16 << 10..=1 << 20;
 /// What writes past the page cache are multiples of, in memory and on disk; no disk has larger blocks.
@@ -37,13 +45,19 @@ pub(super) struct Spares {
 struct Folders {
     of: HashMap<PathBuf, Files>,
     count: usize,
+    bytes: u64,
+    /// When one was last kept or taken.
+    used: Option<Instant>,
 }
+
+/// A file and its length.
+type Spare = (PathBuf, u64);
 
 #[derive(Debug, Default)]
 struct Files {
     /// Their names may come back after a power failure.
-    removed: Vec<PathBuf>,
-    free: Vec<PathBuf>,
+    removed: Vec<Spare>,
+    free: Vec<Spare>,
 }
 
 /// A name in `folder` as unfinished writes have it.
@@ -56,9 +70,14 @@ pub(super) fn unfinished(path: &Path) -> PathBuf {
 impl Spares {
     /// Takes an object's name away and keeps its file; `false` when it was not kept and is to be removed. Blocking.
     pub(super) fn keep(&self, path: &Path) -> bool {
-        let Some(folder) = path.parent() else { return false };
-        if self.folders.lock().count >= MOST || !is_ours_alone(path) {
+        let (Some(folder), Some(len)) = (path.parent(), length_if_ours_alone(path)) else {
             return false;
+        };
+        {
+            let folders = self.folders.lock();
+            if folders.count >= MOST || folders.bytes + len > MOST_BYTES {
+                return false;
+            }
         }
         let spare = unfinished(&folder.join("spare"));
         if std::fs::rename(path, &spare).is_err() {
@@ -66,12 +85,10 @@ impl Spares {
         }
         let mut folders = self.folders.lock();
         folders.count += 1;
-        folders
-            .of
-            .entry(folder.to_owned())
-            .or_default()
-            .removed
-            .push(spare);
+        folders.bytes += len;
+        folders.used = Some(Instant::now());
+        let files = folders.of.entry(folder.to_owned()).or_default();
+        files.removed.push((spare, len));
         true
     }
 
@@ -81,8 +98,10 @@ impl Spares {
             return None;
         }
         let mut folders = self.folders.lock();
-        let spare = folders.of.get_mut(folder)?.free.pop()?;
+        let (spare, len) = folders.of.get_mut(folder)?.free.pop()?;
         folders.count = folders.count.saturating_sub(1);
+        folders.bytes = folders.bytes.saturating_sub(len);
+        folders.used = Some(Instant::now());
         Some(spare)
     }
 
@@ -130,11 +149,25 @@ impl Spares {
         let folders = std::mem::take(&mut *self.folders.lock());
         let mut any = false;
         for files in folders.of.into_values() {
-            for spare in files.removed.into_iter().chain(files.free) {
+            for (spare, _) in files.removed.into_iter().chain(files.free) {
                 any |= std::fs::remove_file(spare).is_ok();
             }
         }
         any
+    }
+
+    /// [`Self::clear`] where none was kept or taken in the last minutes before `now`. Blocking.
+    pub(super) fn clear_idle(&self, now: Instant) {
+        let used = self.folders.lock().used;
+        if used.is_some_and(|used| now.saturating_duration_since(used) >= IDLE) {
+            self.clear();
+        }
+    }
+}
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -151,16 +184,17 @@ fn fits(len: u64) -> bool {
     KEPT.contains(&len) && len.is_multiple_of(PAGE as u64)
 }
 
-/// Whether an object is a file of the sizes kept, and nobody has given it another name.
+/// Length of an object that is a file of the sizes kept and that nobody has given another name.
 #[cfg(unix)]
-fn is_ours_alone(path: &Path) -> bool {
+fn length_if_ours_alone(path: &Path) -> Option<u64> {
     use std::os::unix::fs::MetadataExt as _;
-    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.nlink() == 1 && fits(meta.len()))
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    (meta.is_file() && meta.nlink() == 1 && fits(meta.len())).then_some(meta.len())
 }
 
 #[cfg(not(unix))]
-fn is_ours_alone(_: &Path) -> bool {
-    false
+fn length_if_ours_alone(_: &Path) -> Option<u64> {
+    None
 }
 
 #[cfg(test)]
@@ -211,5 +245,29 @@ mod tests {
             6,
             "the objects"
         );
+    }
+
+    #[test]
+    fn spares_take_so_many_bytes_and_go_when_they_are_not_used() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let folder = dir.path();
+        let left = || std::fs::read_dir(folder).expect("there").count();
+        let spares = Spares::default();
+        let fit = usize::try_from(MOST_BYTES >> 20).expect("few");
+        for n in 0..=fit {
+            let path = folder.join(n.to_string());
+            std::fs::File::create(&path)
+                .and_then(|file| file.set_len(1 << 20))
+                .expect("made");
+            assert_eq!(spares.keep(&path), n < fit, "{n}");
+        }
+        spares.clear_idle(Instant::now());
+        assert_eq!(left(), fit + 1);
+        spares.clear_idle(Instant::now() + IDLE);
+        assert_eq!(left(), 1, "the one that did not fit");
+        let small = object(folder, "small", 16 << 10);
+        assert!(spares.keep(&small), "there is room again");
+        drop(spares);
+        assert_eq!(left(), 1);
     }
 }
