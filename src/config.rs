@@ -1,29 +1,22 @@
 //! Settings as plain data: defaults, then `doppel.toml`, then the environment (`DOPPEL_*`), then flags. Later wins;
 //! a key nobody knows is refused by its name. Units stand in names (`_bytes`, `_pixels`) or in the value (`"30s"`).
 
+mod environment;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use figment::Figment;
 use figment::providers::{Format as _, Serialized, Toml};
-use figment::value::{Dict, Map, Value};
-use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
+use environment::Environment;
 
 /// Name of the settings file looked for in the working directory.
 pub const FILE_NAME: &str = "doppel.toml";
-
-/// Start of the environment variables that are settings: `DOPPEL_LISTEN`, `DOPPEL_LIMITS__MAX_K`.
-const ENVIRONMENT_PREFIX: &str = "DOPPEL_";
-
-/// Start of the variables that tell tests where their tools are.
-const TEST_PREFIX: &str = "DOPPEL_TEST_";
-
-/// Environment variables with that prefix that are no settings: the file itself, and the choice of SIMD kernels.
-const NOT_SETTINGS: [&str; 2] = ["DOPPEL_CONFIG", "DOPPEL_SIMD"];
 
 /// All settings. `doppel config` prints the effective ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +24,9 @@ const NOT_SETTINGS: [&str; 2] = ["DOPPEL_CONFIG", "DOPPEL_SIMD"];
 pub struct Config {
     /// Address the HTTP service listens on.
     pub listen: SocketAddr,
+    /// Names by which requests may ask for the service, besides addresses and `localhost`, and whose pages may change things; `*`
+    /// for all. None: on a loopback address no others, elsewhere all.
+    pub allowed_hosts: Vec<String>,
     /// Folder of the metadata store and, without `storage`, of all objects.
     pub data_dir: PathBuf,
     /// Name of the cluster; the first part of every metadata key.
@@ -92,6 +88,11 @@ pub struct Limits {
     pub max_request_bytes: u64,
     /// Most files in one request.
     pub max_files: usize,
+    /// Most connections at a time; more wait.
+    pub max_connections: usize,
+    /// Longest time that a connection waits for a whole request header, idle ones between two requests included.
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
     /// Longest time from the first byte of a request to its answer.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
@@ -148,6 +149,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            allowed_hosts: Vec::new(),
             data_dir: default_data_dir(),
             cluster: "local".to_owned(),
             node: "local".to_owned(),
@@ -180,6 +182,9 @@ impl Default for Limits {
             max_file_bytes: 256 << 20,
             max_request_bytes: 1 << 30,
             max_files: 1000,
+            // Half of the files that most systems let a process open.
+            max_connections: 512,
+            header_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(600),
             shutdown_timeout: Duration::from_secs(20),
             max_k: 1000,
@@ -225,6 +230,9 @@ pub struct Overrides {
     /// See [`Config::listen`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+    /// See [`Config::allowed_hosts`]; empty means not given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_hosts: Vec<String>,
     /// See [`Config::data_dir`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
@@ -353,6 +361,7 @@ impl Config {
             ("limits.max_file_bytes", self.limits.max_file_bytes),
             ("limits.max_request_bytes", self.limits.max_request_bytes),
             ("limits.max_files", self.limits.max_files as u64),
+            ("limits.max_connections", self.limits.max_connections as u64),
             ("limits.max_k", self.limits.max_k as u64),
             ("limits.max_unsealed_bytes", self.limits.max_unsealed_bytes),
             ("ingest.batch_images", self.ingest.batch_images as u64),
@@ -372,56 +381,6 @@ impl Config {
             return refuse(key, "must be at least 1".to_owned());
         }
         Ok(())
-    }
-}
-
-/// The environment's variables as nested settings. (figment's own provider reads the process's environment, which a test
-/// cannot change safely.)
-struct Environment(Dict);
-
-impl Environment {
-    fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        let mut settings = Dict::new();
-        for (name, text) in variables {
-            let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
-                continue;
-            };
-            if NOT_SETTINGS.contains(&name.as_str()) || name.starts_with(TEST_PREFIX) {
-                continue;
-            }
-            let value: Value = text
-                .parse()
-                .expect("figment takes what is no literal as a string");
-            insert(&mut settings, &key.to_lowercase(), value);
-        }
-        Self(settings)
-    }
-}
-
-/// Puts `value` at `table__key`.
-fn insert(settings: &mut Dict, key: &str, value: Value) {
-    let Some((table, rest)) = key.split_once("__") else {
-        settings.insert(key.to_owned(), value);
-        return;
-    };
-    let entry = settings
-        .entry(table.to_owned())
-        .or_insert_with(|| Value::from(Dict::new()));
-    if !matches!(entry, Value::Dict(..)) {
-        *entry = Value::from(Dict::new());
-    }
-    if let Value::Dict(_, inner) = entry {
-        insert(inner, rest, value);
-    }
-}
-
-impl Provider for Environment {
-    fn metadata(&self) -> Metadata {
-        Metadata::named("the environment (DOPPEL_…)")
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Ok(Map::from([(Profile::Default, self.0.clone())]))
     }
 }
 

@@ -47,6 +47,8 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("turbojpeg", &["vision/"]),
     ("fast_image_resize", &["vision/"]),
     ("axum", &["http/", "cli/serve.rs"]),
+    ("hyper", &["http/"]),
+    ("hyper_util", &["http/"]),
     ("clap", &["cli/", "main.rs"]),
     ("indicatif", &["cli/"]),
     ("utoipa", &["http/"]),

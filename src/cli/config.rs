@@ -17,6 +17,9 @@ pub(super) struct Args {
     /// Address the service would listen on
     #[arg(long, value_name = "ADDRESS")]
     pub(super) listen: Option<SocketAddr>,
+    /// Name by which requests may ask for the service
+    #[arg(long = "allowed-host", value_name = "HOST", value_delimiter = ',')]
+    pub(super) allowed_hosts: Vec<String>,
 }
 
 pub(super) fn run(_: Args, context: &Context) -> anyhow::Result<Exit> {

@@ -209,12 +209,20 @@ impl Command {
     /// The settings given as flags.
     fn overrides(&self) -> Overrides {
         match self {
-            Self::Serve(serve::Args { listen, store }) | Self::Config(config::Args { listen, store }) => {
-                Overrides {
-                    listen: *listen,
-                    ..Overrides::from(store)
-                }
-            }
+            Self::Serve(serve::Args {
+                listen,
+                allowed_hosts,
+                store,
+            })
+            | Self::Config(config::Args {
+                listen,
+                allowed_hosts,
+                store,
+            }) => Overrides {
+                listen: *listen,
+                allowed_hosts: allowed_hosts.clone(),
+                ..Overrides::from(store)
+            },
             Self::Search(args) => Overrides::from(&args.store),
             Self::Fsck(args) => Overrides::from(&args.store),
             _ => Overrides::default(),

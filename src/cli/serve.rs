@@ -23,11 +23,17 @@ Examples:
   doppel serve --listen 0.0.0.0:8080 --data-dir /srv/doppel
   doppel serve --etcd http://e1:2379,http://e2:2379 --storage s3://images/doppel
 
-The gallery is at /, the API's description at /docs. There is no login: whoever reaches the address can read and delete.")]
+The gallery is at /, the API's description at /docs. There is no login: whoever reaches the address can read and delete.
+Pages of other web sites cannot, and on this machine requests for other names than addresses, localhost and --allowed-host
+are refused: a page could lead its own name here.")]
 pub(super) struct Args {
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS")]
     pub(super) listen: Option<SocketAddr>,
+    /// Name by which requests may ask for this service, besides addresses and localhost; its pages may change things too. May be
+    /// given several times; `*` for all. Without any, all names are taken when it listens on more than this machine
+    #[arg(long = "allowed-host", value_name = "HOST", value_delimiter = ',')]
+    pub(super) allowed_hosts: Vec<String>,
     #[command(flatten)]
     pub(super) store: StoreFlags,
 }
@@ -62,7 +68,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             }
         }
     };
-    let served = http::serve(listener, api, end, config.limits.shutdown_timeout).await;
+    http::serve(listener, api, end, config.limits.shutdown_timeout).await;
     tracing::info!("stopping");
     engine.close().await;
     if deposed.is_cancelled() {
@@ -71,7 +77,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             config.cluster
         );
     }
-    served.context("serving")
+    Ok(())
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -112,7 +118,7 @@ pub(super) struct Embedded {
     engine: Arc<Engine>,
     address: String,
     stop: CancellationToken,
-    serving: tokio::task::JoinHandle<io::Result<()>>,
+    serving: tokio::task::JoinHandle<()>,
 }
 
 impl Embedded {
@@ -146,7 +152,7 @@ impl Embedded {
 
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
-        self.serving.await.context("stopping")??;
+        self.serving.await.context("stopping")?;
         self.engine.close().await;
         Ok(())
     }

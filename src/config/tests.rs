@@ -82,6 +82,7 @@ fn the_environment_stands_between_file_and_flags() {
         ("DOPPEL_LIMITS__MAX_K", "9"),
         ("DOPPEL_ETCD", "[http://a:1, http://b:2]"),
         ("DOPPEL_STORAGE", "s3://env"),
+        ("DOPPEL_ALLOWED_HOSTS", "[*, photos.example]"),
         ("DOPPEL_SIMD", "scalar"),
         ("HOME", "/"),
     ])
@@ -98,6 +99,7 @@ fn the_environment_stands_between_file_and_flags() {
         ),
         ("file", 2, Some("s3://b"))
     );
+    assert_eq!(config.allowed_hosts, ["*", "photos.example"]);
     let refused = load(&[("DOPPEL_LIMITS__MAX_KK", "9")])
         .expect_err("unknown")
         .to_string();

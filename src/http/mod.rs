@@ -2,6 +2,7 @@
 
 pub mod assets;
 mod collections;
+mod connections;
 mod dto;
 mod error;
 mod evidence;
@@ -15,9 +16,9 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod uploads;
+mod visitors;
 
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,36 +51,36 @@ impl Api {
 }
 
 /// Serves `api` on `listener` until `stop` ends; then answers what has begun, at most for `patience`.
-///
-/// # Errors
-/// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
     api: Api,
     stop: impl Future<Output = ()> + Send + 'static,
     patience: Duration,
-) -> io::Result<()> {
+) {
     let stopping = api.stopping.clone();
     let upkeep = tokio::spawn(keep_metrics(api.metrics.clone()));
-    let serving = axum::serve(listener, router(api)).with_graceful_shutdown({
-        let stopping = stopping.clone();
+    let limits = api.engine.config().limits.clone();
+    let ending = CancellationToken::new();
+    let serving = connections::serve(listener, router(api), &limits, ending.clone());
+    let waiting = tokio::spawn({
+        let (stopping, ending) = (stopping.clone(), ending.clone());
         async move {
             stop.await;
             stopping.cancel();
+            ending.cancel();
         }
     });
-    let served = tokio::select! {
-        served = serving => served,
+    tokio::select! {
+        () = serving => {}
         () = async {
-            stopping.cancelled().await;
+            ending.cancelled().await;
             tokio::time::sleep(patience).await;
         } => {
             tracing::warn!(?patience, "requests were still running: leaving without them");
-            Ok(())
         }
-    };
+    }
     upkeep.abort();
-    served
+    waiting.abort();
 }
 
 async fn keep_metrics(metrics: Metrics) {

@@ -16,6 +16,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
+use super::visitors::{Visitors, admit};
 use super::{Api, assets, collections, error, groups, images, jobs, search, service};
 use crate::config::Limits;
 use crate::telemetry::names;
@@ -58,14 +59,19 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 /// The whole service: API, its description, gallery.
 pub fn router(api: Api) -> Router {
-    let limits = api.engine.config().limits.clone();
+    let config = api.engine.config();
+    let limits = config.limits.clone();
+    let visitors = Visitors::new(config.listen, &config.allowed_hosts);
     let (routes, description) = routes().split_for_parts();
     let all = routes
         .with_state(api)
         .route("/v1", any(error::no_such_resource))
         .route("/v1/{*path}", any(error::no_such_resource))
         .merge(SwaggerUi::new("/docs").url("/openapi.json", description))
-        .merge(assets::router());
+        .merge(assets::router())
+        .layer(middleware::from_fn(move |request, next| {
+            admit(visitors.clone(), request, next)
+        }));
     surround(all, &limits)
 }
 

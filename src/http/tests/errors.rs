@@ -396,7 +396,7 @@ async fn a_sender_that_hangs_up_is_no_failure_of_the_service() {
     for (resource, kind, body) in bodies {
         let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
         let request = format!(
-            "POST /v1/collections/default/{resource} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n{body}"
+            "POST /v1/collections/default/{resource} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).await.expect("sent");
         stream.shutdown().await.expect("hung up");
