@@ -1,6 +1,8 @@
 //! Collections and their open shards.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +14,7 @@ use super::{CollectionInfo, CollectionOptions, Cursor, Engine, EngineError};
 use crate::cluster::catalogue::CollectionSpec;
 use crate::error::ErrorKind;
 use crate::shard::rebuild::has_objects;
-use crate::shard::{ListCursor, Shard, ShardOptions};
+use crate::shard::{ListCursor, Shard, ShardOptions, sweep_copies};
 use crate::types::{CollectionName, ImageId, ImagePair, ImageRecord, Judgement, ModelHash, ShardId, Verdict};
 
 /// An open collection.
@@ -302,6 +304,25 @@ impl Engine {
         Ok(collection)
     }
 
+    /// Folder of the copies of a remote store's segments.
+    fn cache_dir(&self) -> PathBuf {
+        self.config.data_dir.join("cache")
+    }
+
+    /// Removes the copies of segments of collections that are no more.
+    pub(super) async fn sweep_copies(&self) {
+        if self.config.storage.is_none() {
+            return;
+        }
+        let mut listed: HashSet<CollectionName> = self.open.read().keys().cloned().collect();
+        listed.extend(self.closed.read().keys().cloned());
+        let cache = self.cache_dir();
+        match tokio::task::spawn_blocking(move || sweep_copies(&cache, &listed)).await {
+            Ok(0) | Err(_) => {}
+            Ok(removed) => tracing::info!(removed, "removed copies of segments that nothing needs"),
+        }
+    }
+
     fn shard_options(&self) -> ShardOptions {
         let options = ShardOptions {
             backlog_bytes: self.config.limits.max_unsealed_bytes,
@@ -309,7 +330,7 @@ impl Engine {
         };
         if self.config.storage.is_some() {
             ShardOptions {
-                cache_dir: Some(self.config.data_dir.join("cache")),
+                cache_dir: Some(self.cache_dir()),
                 ..options.remote()
             }
         } else {

@@ -126,6 +126,7 @@ impl Engine {
         });
         engine.list_default().await?;
         engine.open_listed().await?;
+        engine.sweep_copies().await;
         engine.stores.blobs.tidy().await;
         engine.tidy_regularly();
         engine.sweep_regularly();

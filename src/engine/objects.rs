@@ -87,6 +87,7 @@ impl Engine {
     /// Removes objects older than `age` that no image needs, as deleted collections and broken uploads leave them. None as
     /// long as there is evidence of lost images: these objects may be all that is left of them.
     pub(super) async fn sweep(&self, age: Duration) -> Result<usize, EngineError> {
+        self.sweep_copies().await;
         let evidence = self.stores.blobs.list(EVIDENCE).await?;
         if !evidence.is_empty() {
             tracing::warn!(

@@ -36,6 +36,34 @@ pub(crate) fn forget(stores: &Stores, options: &ShardOptions, name: &str) -> boo
     path(stores, options, name).is_some_and(|path| std::fs::remove_file(path).is_ok())
 }
 
+/// Removes from a node's cache what no shard of its own sweeps: copies of collections that are not listed, which were deleted
+/// here or by another node, and the files that earlier versions put side by side. Returns how many folders and files went.
+/// Blocking.
+pub fn sweep_copies(cache_dir: &Path, listed: &HashSet<CollectionName>) -> usize {
+    let mut removed = 0;
+    let entries = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries(cache_dir.to_owned()) {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        // Young ones may be segments in the making.
+        if is_file && is_old(&entry) && std::fs::remove_file(entry.path()).is_ok() {
+            removed += 1;
+        }
+    }
+    for entry in entries(cache_dir.join(objects::SEGMENTS)) {
+        let name = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let is_listed = name.is_none_or(|name: CollectionName| listed.contains(&name));
+        if !is_listed && std::fs::remove_dir_all(entry.path()).is_ok() {
+            removed += 1;
+        }
+    }
+    removed
+}
+
+fn is_old(entry: &std::fs::DirEntry) -> bool {
+    let modified = entry.metadata().and_then(|meta| meta.modified());
+    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age >= YOUNG))
+}
+
 /// Removes the copies of segments that a shard no longer has, and what writes left that were cut off.
 pub(crate) fn sweep(
     stores: &Stores,
@@ -51,9 +79,7 @@ pub(crate) fn sweep(
     };
     let wanted: HashSet<String> = segments.into_iter().map(|id| format!("{id}.seg")).collect();
     for entry in entries.flatten() {
-        let modified = entry.metadata().and_then(|meta| meta.modified());
-        let old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age >= YOUNG));
-        if old
+        if is_old(&entry)
             && !entry
                 .file_name()
                 .to_str()

@@ -53,6 +53,7 @@ use crate::types::{
     SegmentId, Seq, ShardId, Similarity, Verdict,
 };
 
+pub use cache::sweep_copies;
 pub use codec::record_bytes;
 pub use erase::erase;
 pub use error::ShardError;

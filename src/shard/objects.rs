@@ -14,9 +14,12 @@ use crate::types::{CollectionName, SegmentId, ShardId};
 /// Folder of what could not be read.
 pub const EVIDENCE: &str = "damaged";
 
+/// Folder of all segments.
+pub(crate) const SEGMENTS: &str = "seg";
+
 /// Folder of all segments of a shard.
 pub(crate) fn folder(collection: &CollectionName, shard: ShardId) -> String {
-    format!("seg/{collection}/{shard}")
+    format!("{SEGMENTS}/{collection}/{shard}")
 }
 
 pub(crate) fn segment_name(collection: &CollectionName, shard: ShardId, id: SegmentId) -> String {

@@ -49,6 +49,37 @@ async fn a_damaged_copy_is_fetched_again() {
     assert_eq!(shard.damage()[0].object, name);
 }
 
+#[test]
+fn copies_that_no_shard_sweeps_go() {
+    let cache = tempfile::tempdir().expect("a folder");
+    let put = |name: &str, age: u64| {
+        let path = cache.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(&path, b"x").expect("written");
+        let file = std::fs::File::options().append(true).open(&path).expect("there");
+        file.set_modified(SystemTime::now() - Duration::from_secs(age))
+            .expect("set");
+        path
+    };
+    let gone = [
+        put("seg/deleted/0/one.seg", 0),
+        put("seg/deleted/1/two.seg", 7200),
+        // As versions before put them.
+        put("0190c0de-0000-7000-8000-000000000000.seg", 7200),
+        put(".tmpAbc", 7200),
+    ];
+    let kept = [
+        put("seg/there/0/three.seg", 7200),
+        put(".tmpDef", 0),
+        put("seg/No Name/x", 7200),
+    ];
+    let listed = ["there".parse().expect("a name")].into();
+    assert_eq!(crate::shard::sweep_copies(cache.path(), &listed), 3);
+    assert!(gone.iter().all(|path| !path.exists()) && kept.iter().all(|path| path.exists()));
+    assert_eq!(crate::shard::sweep_copies(cache.path(), &listed), 0);
+    assert_eq!(crate::shard::sweep_copies(&cache.path().join("none"), &listed), 0);
+}
+
 #[tokio::test]
 async fn copies_go_with_their_segments_and_a_full_cache_costs_nothing() {
     let (bench, cache) = (Bench::new().await, tempfile::tempdir().expect("a folder"));
