@@ -58,8 +58,19 @@ pub(super) fn is_written_over(
     if agreeing < LEAST || differing < WRITTEN * (agreeing as f32 + differing) {
         return false;
     }
+    // No more can be written than there are pixels: so much ink missing, and it is another filling, whatever comes.
+    let pixels: f32 = contradicting
+        .iter()
+        .map(|tile| {
+            let [[left, right, top, bottom], _] = places.boxes(tile);
+            (right - left + 1.0) * (bottom - top + 1.0)
+        })
+        .sum();
     let mut found = [Ink::default(); 2];
     for tile in contradicting {
+        if found.iter().all(|ink| ink.erased as f32 > ERASED * pixels) {
+            return false;
+        }
         for (found, new) in found.iter_mut().zip(of_tile(tile, tone, places)) {
             found.erased += new.erased;
             found.written += new.written;

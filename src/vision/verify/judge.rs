@@ -56,7 +56,13 @@ pub fn verify(a: &Features, b: &Features) -> Verification {
 /// The warp that explains most, by whole frames first, and by keypoints where these leave much unexplained.
 fn best(a: &Features, b: &Features) -> Option<Candidate> {
     let mut best: Option<Candidate> = None;
+    let mut tried: Vec<Affine> = Vec::with_capacity(2);
     for (_, map) in frame::hypotheses(&a.views, &b.views, 2) {
+        // Frames with a thin border give two maps that settle at one place.
+        if tried.iter().any(|other| is_near(other, &map, a)) {
+            continue;
+        }
+        tried.push(map);
         best = better(best, Candidate::settle(a, b, map, 0));
         if best.as_ref().is_some_and(|best| best.explains(SETTLED)) {
             return best;
@@ -67,7 +73,9 @@ fn best(a: &Features, b: &Features) -> Option<Candidate> {
         if let Some(found) = pairing::hypothesis(&pairs, mirrored) {
             match &mut best {
                 // It would settle where the frames have.
-                Some(best) if best.is_near(&found.map, a) => best.inliers = best.inliers.max(found.inliers),
+                Some(best) if is_near(&best.map, &found.map, a) => {
+                    best.inliers = best.inliers.max(found.inliers)
+                }
                 _ => best = better(best, Candidate::settle(a, b, found.map, found.inliers)),
             }
         }
@@ -76,6 +84,17 @@ fn best(a: &Features, b: &Features) -> Option<Candidate> {
         }
     }
     best
+}
+
+/// Whether two maps carry the corners of A to about the same places.
+fn is_near(one: &Affine, other: &Affine, a: &Features) -> bool {
+    let (width, height) = (f64::from(a.width), f64::from(a.height));
+    [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]]
+        .into_iter()
+        .all(|corner| {
+            let ([x, y], [u, v]) = (one.apply(corner), other.apply(corner));
+            (x - u).hypot(y - v) <= NEAR * other.scale()
+        })
 }
 
 /// Whichever explains more; of equal ones the first.
@@ -254,17 +273,6 @@ impl Candidate {
     /// Whether this share of what there is to say agrees, and that is not little: no other hypothesis is much better then.
     fn explains(&self, share: f64) -> bool {
         self.agreeing >= 24 && self.agreement() >= share
-    }
-
-    /// Whether `map` carries the corners of A to about the same places.
-    fn is_near(&self, map: &Affine, a: &Features) -> bool {
-        let (width, height) = (f64::from(a.width), f64::from(a.height));
-        [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]]
-            .into_iter()
-            .all(|corner| {
-                let ([x, y], [u, v]) = (self.map.apply(corner), map.apply(corner));
-                (x - u).hypot(y - v) <= NEAR * map.scale()
-            })
     }
 
     fn alignment(self, a: &Features, b: &Features) -> Alignment {

@@ -5,7 +5,7 @@ use super::affine::Affine;
 use super::moved;
 use super::plane::Plane;
 use super::refine::{Freedom, refine};
-use super::tiles::{Grid, Tile, measure};
+use super::tiles::{Grid, Tile, measure, outline};
 
 /// Side of a tile in pixels of the plane compared.
 const TILE: usize = 16;
@@ -79,7 +79,7 @@ impl<'a> Planes<'a> {
         let mut map = *map;
         for _ in 0..rounds {
             let local = self.between(&map);
-            let tiles = measure(self.target, self.source, &local, side, grid);
+            let tiles = outline(self.target, self.source, &local, side, grid);
             if self.step <= 1 && hopeless(&tiles) {
                 return None;
             }
@@ -114,7 +114,7 @@ impl<'a> Planes<'a> {
     }
 
     pub(super) fn measured(&self, map: &Affine) -> Vec<Tile> {
-        measure(self.target, self.source, &self.between(map), TILE, Grid::All)
+        measure(self.target, self.source, &self.between(map), TILE)
     }
 }
 

@@ -65,8 +65,19 @@ pub(super) enum Grid {
 
 /// Compares `target` with `source`, tiles of about `side` pixels; `map` leads from pixels of the target to pixels
 /// of the source. Tiles that do not fall wholly within the source are left out.
-pub(super) fn measure(target: &Plane, source: &Plane, map: &Affine, side: usize, grid: Grid) -> Vec<Tile> {
-    wide(Measure {
+pub(super) fn measure(target: &Plane, source: &Plane, map: &Affine, side: usize) -> Vec<Tile> {
+    wide(Measure::<true> {
+        target,
+        source,
+        map,
+        side,
+        grid: Grid::All,
+    })
+}
+
+/// The same without the fine detail, which is 0 in the answer: all that refining a map asks for.
+pub(super) fn outline(target: &Plane, source: &Plane, map: &Affine, side: usize, grid: Grid) -> Vec<Tile> {
+    wide(Measure::<false> {
         target,
         source,
         map,
@@ -75,8 +86,8 @@ pub(super) fn measure(target: &Plane, source: &Plane, map: &Affine, side: usize,
     })
 }
 
-/// The arguments of [`measure`].
-struct Measure<'a> {
+/// The arguments of [`measure`], with or without the fine detail.
+struct Measure<'a, const DETAIL: bool> {
     target: &'a Plane,
     source: &'a Plane,
     map: &'a Affine,
@@ -84,7 +95,7 @@ struct Measure<'a> {
     grid: Grid,
 }
 
-impl Kernel for Measure<'_> {
+impl<const DETAIL: bool> Kernel for Measure<'_, DETAIL> {
     type Output = Vec<Tile>;
 
     #[inline(always)]
@@ -113,7 +124,7 @@ impl Kernel for Measure<'_> {
                 let bounds = [left, right, top, bottom];
                 if scratch.sample(source, map, bounds) {
                     scratch.copy(target, bounds);
-                    tiles.push(scratch.compare(bounds));
+                    tiles.push(scratch.compare::<DETAIL>(bounds));
                 }
             }
         }
@@ -179,7 +190,7 @@ impl Scratch {
     }
 
     #[inline(always)]
-    fn compare(&self, [left, right, top, bottom]: [usize; 4]) -> Tile {
+    fn compare<const DETAIL: bool>(&self, [left, right, top, bottom]: [usize; 4]) -> Tile {
         let mut sums = Sums::<Lanes>::default();
         let (count, stride) = (right - left, self.stride);
         for y in 1..=bottom - top {
@@ -187,7 +198,7 @@ impl Scratch {
                 let at = y * stride + 1 + x;
                 let mut keep = [0.0; LANES];
                 keep[..(count - x).min(LANES)].fill(1.0);
-                sums.add(
+                sums.add::<DETAIL>(
                     &Around::at(&self.pixels, at, stride),
                     &Around::at(&self.samples, at, stride),
                     &keep,
@@ -206,36 +217,91 @@ pub(super) fn sample_row(source: &Plane, map: &Affine, start: [f64; 2], row: &mu
     let [x0, y0] = map.apply(start).map(|v| v as f32 - 0.5);
     let mut first = 0.0;
     for lanes in row.as_chunks_mut::<LANES>().0 {
-        let at: [f32; LANES] = std::array::from_fn(|lane| first + lane as f32);
-        *lanes = sampled(source, at.map(|x| x0 + a * x), at.map(|x| y0 + d * x));
+        let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
+        for lane in 0..LANES {
+            let at = first + lane as f32;
+            (x[lane], y[lane]) = (x0 + a * at, y0 + d * at);
+        }
+        *lanes = sampled(source, x, y);
         first += LANES as f32;
     }
 }
 
 #[inline(always)]
-fn sampled(plane: &Plane, x: [f32; LANES], y: [f32; LANES]) -> [f32; LANES] {
+fn sampled(plane: &Plane, mut x: Lanes, mut y: Lanes) -> Lanes {
     let (width, height) = (plane.width as i32, plane.height as i32);
-    let [x, y] =
-        [(x, width), (y, height)].map(|(places, side)| places.map(|v| v.clamp(0.0, (side - 1) as f32)));
-    // At the far border the last pixel is the second of a pair.
-    let [column, row] =
-        [(x, width), (y, height)].map(|(places, side)| places.map(|v| whole(v).clamp(0, side - 2)));
-    let (mut top, mut bottom) = ([0u16; LANES], [0u16; LANES]);
+    let (mut row, mut column) = ([0i32; LANES], [0i32; LANES]);
+    // Loops over lanes, not closures over arrays: those are compiled apart, for any processor.
     for lane in 0..LANES {
-        let at = (row[lane] * width + column[lane]) as usize;
-        let below = at + plane.width;
-        top[lane] = u16::from_le_bytes([plane.data[at], plane.data[at + 1]]);
-        bottom[lane] = u16::from_le_bytes([plane.data[below], plane.data[below + 1]]);
+        x[lane] = x[lane].clamp(0.0, (width - 1) as f32);
+        y[lane] = y[lane].clamp(0.0, (height - 1) as f32);
+        // At the far border the last pixel is the second of a pair.
+        column[lane] = whole(x[lane]).clamp(0, width - 2);
+        row[lane] = whole(y[lane]).clamp(0, height - 2);
     }
+    let mut differs = [0i32; LANES];
+    for lane in 0..LANES {
+        differs[lane] = (row[lane] ^ row[0]) | (column[lane] ^ (column[0] + lane as i32));
+    }
+    let is_run = differs.iter().fold(0, |any, lane| any | lane) == 0;
+    let at = (row[0] * width + column[0]) as usize;
+    let corners = if is_run {
+        neighbours(&plane.data[at..], &plane.data[at + plane.width..])
+    } else {
+        scattered(plane, &row, &column)
+    };
+    let [a, b, c, d] = corners;
     let mut samples = [0.0; LANES];
     for lane in 0..LANES {
         let (fx, fy) = (x[lane] - column[lane] as f32, y[lane] - row[lane] as f32);
-        let [a, c] = [top[lane], bottom[lane]].map(|two| f32::from(two & 0xff));
-        let [b, d] = [top[lane], bottom[lane]].map(|two| f32::from(two >> 8));
-        let (top, bottom) = (a + (b - a) * fx, c + (d - c) * fx);
+        let (top, bottom) = (
+            a[lane] + (b[lane] - a[lane]) * fx,
+            c[lane] + (d[lane] - c[lane]) * fx,
+        );
         samples[lane] = top + (bottom - top) * fy - 128.0;
     }
     samples
+}
+
+/// The four pixels around each of as many places side by side: one load where one lane after the other would take eight. Most
+/// copies have the size of their original, or nearly, once planes are chosen.
+#[inline(always)]
+fn neighbours(top: &[u8], bottom: &[u8]) -> [Lanes; 4] {
+    let (top, bottom) = (&top[..=LANES], &bottom[..=LANES]);
+    let mut corners = [[0.0; LANES]; 4];
+    for lane in 0..LANES {
+        corners[0][lane] = f32::from(top[lane]);
+        corners[1][lane] = f32::from(top[lane + 1]);
+        corners[2][lane] = f32::from(bottom[lane]);
+        corners[3][lane] = f32::from(bottom[lane + 1]);
+    }
+    corners
+}
+
+/// The four pixels around each of any places.
+#[inline(always)]
+fn scattered(plane: &Plane, row: &[i32; LANES], column: &[i32; LANES]) -> [Lanes; 4] {
+    let width = plane.width as i32;
+    let mut places = [0i32; LANES];
+    for lane in 0..LANES {
+        places[lane] = row[lane] * width + column[lane];
+    }
+    let (mut top, mut bottom) = ([0u16; LANES], [0u16; LANES]);
+    let above = &plane.data[..plane.data.len() - plane.width];
+    let beneath = &plane.data[plane.width..];
+    for lane in 0..LANES {
+        let at = places[lane].cast_unsigned() as usize;
+        top[lane] = u16::from_le_bytes([above[at], above[at + 1]]);
+        bottom[lane] = u16::from_le_bytes([beneath[at], beneath[at + 1]]);
+    }
+    let mut corners = [[0.0; LANES]; 4];
+    for lane in 0..LANES {
+        corners[0][lane] = f32::from(top[lane] & 0xff);
+        corners[1][lane] = f32::from(top[lane] >> 8);
+        corners[2][lane] = f32::from(bottom[lane] & 0xff);
+        corners[3][lane] = f32::from(bottom[lane] >> 8);
+    }
+    corners
 }
 
 /// Sums over one tile of products of target `t`, source `s`, gradients `gx`, `gy`, fine detail `ft`, `fs`.
@@ -295,7 +361,7 @@ impl Sums<Lanes> {
     /// Adds the lanes of both sides; `keep` is 1 where a lane counts, and 0 elsewhere. One loop with all sums in it: many short
     /// ones would be taken apart into single numbers.
     #[inline(always)]
-    fn add(&mut self, target: &Around, source: &Around, keep: &Lanes) {
+    fn add<const DETAIL: bool>(&mut self, target: &Around, source: &Around, keep: &Lanes) {
         for lane in 0..LANES {
             let keep = keep[lane];
             let difference = |side: [&Lanes; 2]| side[0][lane] - side[1][lane];
@@ -306,11 +372,6 @@ impl Sums<Lanes> {
             let gy = (difference([&target.down, &target.up]) + difference([&source.down, &source.up]))
                 * 0.25
                 * keep;
-            let detail = |side: &Around| {
-                let around = side.left[lane] + side.right[lane] + side.up[lane] + side.down[lane];
-                (side.here[lane] - around * 0.25) * keep
-            };
-            let (ft, fs) = (detail(target), detail(source));
             let (t, s) = (target.here[lane] * keep, source.here[lane] * keep);
             self.t[lane] += t;
             self.s[lane] += s;
@@ -326,9 +387,16 @@ impl Sums<Lanes> {
             self.gyt[lane] += gy * t;
             self.gxs[lane] += gx * s;
             self.gys[lane] += gy * s;
-            self.ftt[lane] += ft * ft;
-            self.fss[lane] += fs * fs;
-            self.fts[lane] += ft * fs;
+            if DETAIL {
+                let detail = |side: &Around| {
+                    let around = side.left[lane] + side.right[lane] + side.up[lane] + side.down[lane];
+                    (side.here[lane] - around * 0.25) * keep
+                };
+                let (ft, fs) = (detail(target), detail(source));
+                self.ftt[lane] += ft * ft;
+                self.fss[lane] += fs * fs;
+                self.fts[lane] += ft * fs;
+            }
         }
     }
 
