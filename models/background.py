@@ -1,11 +1,9 @@
-"""The background bank for score normalisation, and the normalised score.
+"""The background bank for score normalisation (`normalisation.py` has the scores).
 
-The bank is 2,000 embeddings of training-pool pictures, 40 % of them as an edited view
-(an edit adds chrome, borders and tone that queries carry too). Nothing of it comes from
-evaluation data. normalised = sim - beta * mean(top-k similarities of the QUERY to the bank);
-the mean alone says how indistinct an image is.
+Embeddings of training-pool pictures: 70 % photographs, 12 % procedural, 18 % synthetic. T's are 2,000, 40 % of them as
+an edited view; S's are 6,000, none edited. Nothing of it comes from evaluation data.
 
-bank.safetensors: `bank` int8 2000 x 256, `scale` float32 2000 (row = int8 * scale).
+bank.safetensors: `bank` int8 N x 256, `scale` float32 N (row = int8 * scale).
 """
 
 import numpy as np
@@ -17,8 +15,6 @@ from network import normalise_pixels
 from pool import PROCEDURAL, REAL, SYNTHETIC
 from views import finish, focused
 
-COUNT = 2000
-
 
 def embed(net, images, batch=128):
     """uint8 N x H x W x 3 -> float32 N x 256 on unit length, in float32 arithmetic."""
@@ -29,16 +25,16 @@ def embed(net, images, batch=128):
     return torch.cat(out).numpy()
 
 
-def pictures(pool, size, seed=5):
-    """COUNT uint8 pictures, size x size: 70 % photographs, 12 % procedural, 18 % synthetic."""
+def pictures(pool, size, seed=5, count=2000, edited=0.4):
+    """uint8 pictures, size x size: 70 % photographs, 12 % procedural, 18 % synthetic; a share of edited views."""
     rng = np.random.default_rng([41, seed])
     art = Art(pool, seed=3, count=60)
-    parts = ((REAL, int(COUNT * 0.70)), (PROCEDURAL, int(COUNT * 0.12)), (SYNTHETIC, int(COUNT * 0.18)))
+    parts = ((REAL, int(count * 0.70)), (PROCEDURAL, int(count * 0.12)), (SYNTHETIC, int(count * 0.18)))
     ids = np.concatenate([rng.choice(pool.by_kind[k], n, replace=False) for k, n in parts])
-    out = np.empty((COUNT, size, size, 3), np.uint8)
+    out = np.empty((len(ids), size, size, 3), np.uint8)
     for row, i in enumerate(ids):
         img = np.ascontiguousarray(pool[i])
-        out[row] = focused(img, rng, art, size) if rng.random() < 0.4 else finish(img, rng, size)
+        out[row] = focused(img, rng, art, size) if rng.random() < edited else finish(img, rng, size)
     return out
 
 
@@ -47,16 +43,12 @@ def quantise(bank):
     return np.round(bank / scale[:, None]).astype(np.int8), scale.astype(np.float32)
 
 
-def write(path, bank, beta, top_k, model_sha256):
+def write(path, bank, score, model_sha256):
+    """The file; that of a linear score is as it always was."""
     q, scale = quantise(bank)
+    linear = score.formula == "linear"
+    numbers = {name: str(value) for name, value in score._asdict().items()}
+    said = {"format_version": "1", "formula": "sim - beta * mean(top_k similarities of the query to the bank)"} if linear \
+        else {"format_version": "2", "formula": score.formula}
     save_file({"bank": torch.from_numpy(q), "scale": torch.from_numpy(scale)}, path,
-              metadata={"format_version": "1", "top_k": str(top_k), "beta": str(beta),
-                        "formula": "sim - beta * mean(top_k similarities of the query to the bank)",
-                        "model_sha256": model_sha256})
-    return q.astype(np.float32) * scale[:, None]
-
-
-def indistinct(z, bank, k):
-    """Mean of the k highest similarities to the bank, per row of z (N)."""
-    s = z @ bank.T
-    return np.sort(s, 1)[:, -k:].mean(1)
+              metadata=said | numbers | {"model_sha256": model_sha256})

@@ -6,7 +6,7 @@ Pairs: for each query of the evaluation set its 10 nearest references by cosine 
 3 nearest by PDQ-8 (the match, where one exists, is added). Features, in this order:
 
     cosine              similarity of the two embeddings, -1..1
-    normalised_low      min(n, -0.1); n = cosine - beta * mean of the query's top-k bank similarities
+    normalised_low      min(n, -0.1); n = the normalised score of `normalisation.py`
     normalised_high     n held within -0.1..0.1, and a tenth of what is above: there nearly all are copies
     nearness_reference  mean of the reference's top-k bank similarities: what looks like many pictures is
                         less likely the original of one
@@ -28,8 +28,8 @@ from pathlib import Path
 
 import numpy as np
 
-import background
 import folders
+import normalisation
 from evaluate import Evaluation
 
 LOW, HIGH, LEAK = -0.1, 0.1, 0.1
@@ -38,10 +38,11 @@ FEATURES = ("cosine", "normalised_low", "normalised_high", "nearness_reference",
 BINS = 10
 
 
-def pairs(ev, vectors, beta, top_k):
+def pairs(ev, vectors, score):
     """features (P x 7), label (P), query row (P)."""
     sim = vectors["query"] @ vectors["reference"].T
-    mean, nearness = (background.indistinct(vectors[side], vectors["bank"], top_k) for side in ("query", "reference"))
+    asked, nearness = (normalisation.nearness(vectors[side], vectors["bank"], score.top_k) for side in ("query", "reference"))
+    normalised = score(sim, asked, nearness)
     near = np.argsort(-sim, 1)[:, :10]
     hashed = np.argsort(ev.pdq, 1)[:, :3]
     qq, rq = ev.arrays["query_quality"] / 100.0, ev.arrays["reference_quality"] / 100.0
@@ -49,7 +50,7 @@ def pairs(ev, vectors, beta, top_k):
     for i, t in enumerate(ev.truth):
         ids = set(near[i]) | set(hashed[i]) | ({t} if t >= 0 else set())
         for j in sorted(ids):
-            n = sim[i, j] - beta * mean[i]
+            n = normalised[i, j]
             x.append((sim[i, j], min(n, LOW), min(max(n, LOW), HIGH) + LEAK * max(n - HIGH, 0.0), nearness[j],
                       ev.pdq[i, j] / 256.0, qq[i], rq[j]))
             y.append(j == t)
@@ -113,9 +114,10 @@ def main():
     args = p.parse_args()
     ev = Evaluation(args.dev, args.set_cache)
     chosen = json.loads(args.evaluation.read_text())
-    beta, top_k = chosen["beta"], chosen["top_k"]
+    numbers = dict(chosen["score"])
+    score = normalisation.FORMULAS[numbers.pop("formula")](**numbers)
     vectors = np.load(args.evaluation.with_suffix(".vectors.npz"))
-    x, y, rows = pairs(ev, vectors, beta, top_k)
+    x, y, rows = pairs(ev, vectors, score)
     a = ev.half_a[rows]
     coef, intercept = fit(x[a], y[a])
     measured = reliability(predict(x[~a], coef, intercept), y[~a])
@@ -123,7 +125,7 @@ def main():
     big = np.isin(source, ["github.com/BIDS/BSDS500", "github.com/marcusklasson/GroceryStoreDataset"])
     shifted = reliability(predict(x[~big], *fit(x[big], y[big])), y[~big])
     out = {"format_version": 1, "features": list(FEATURES), "coefficients": [round(float(c), 6) for c in coef],
-           "intercept": round(float(intercept), 6), "beta": beta, "top_k": top_k,
+           "intercept": round(float(intercept), 6), **numbers,
            "copies_share_fitted": float(y[a].mean()),
            "model_sha256": hashlib.sha256(args.weights.read_bytes()).hexdigest(),
            "half_b": measured, "other_repositories": shifted}

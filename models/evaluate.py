@@ -5,8 +5,8 @@
 
 Scores: cosine (raw); normalised with the bank; fused with PDQ:
 raw or normalised + clip((90 - d) / 90, 0, 1), d the smallest of 8 dihedral distances.
-top-k and beta are chosen on half A of the set (by source image); figures of half B and of the
-whole set are reported.
+The numbers of the normalised score (`normalisation.py`) are chosen on half A of the set (by source image); figures of
+either half and of the whole set are reported.
 """
 
 import argparse
@@ -24,14 +24,12 @@ import evalset
 import export
 import folders
 import hashes
+import normalisation
 from families import HELD_OUT, TRAINED
 from metrics import figures, interval, muap_interval
 from network import ARCHS, forward_folded
 from pool import load as load_pool
 
-BETAS = (0.0, 0.5, 1.0, 1.5, 1.75, 2.0, 2.5)
-MILD_FLOOR = 0.995  # muAP of mild edits that normalisation must keep
-TOP_KS = (1, 3, 5, 10)
 NO_MATCH = ("no_match", "same_goods", "disjoint", "same_form")
 
 
@@ -60,6 +58,7 @@ def report(ev, scores, rng, intervals=True):
     """All figures of one score matrix, as plain data."""
     m = ev.main
     out = figures(scores[m], ev.truth[m])
+    out["half_a"] = figures(scores[m & ev.half_a], ev.truth[m & ev.half_a])
     out["half_b"] = figures(scores[m & ~ev.half_a], ev.truth[m & ~ev.half_a])
     hit = scores.argmax(1) == ev.truth
     has = ev.truth >= 0
@@ -92,36 +91,21 @@ def report(ev, scores, rng, intervals=True):
     return out
 
 
-def choose_normalisation(ev, sim, q, bank):
-    """top-k and beta with the best muAP on half A that keep mild edits, and all that were tried."""
-    sel = ev.main & ev.half_a
-    mild = ev.half_a & ((ev.group == "mild") | (ev.truth < 0))
-    table, allowed = {}, []
-    for k in TOP_KS:
-        mean = background.indistinct(q, bank, k)[:, None]
-        for b in BETAS:
-            table[k, b] = figures(sim[sel] - b * mean[sel], ev.truth[sel])["muap"]
-            if figures(sim[mild] - b * mean[mild], ev.truth[mild])["muap"] >= MILD_FLOOR or b == 0.0:
-                allowed.append((k, b))
-    best = max(allowed, key=table.get)
-    return best, {f"k {k}, beta {b}": round(v, 4) for (k, b), v in table.items()}
-
-
-def evaluate(ev, network, pool, size, rng, bank=None, intervals=True):
+def evaluate(ev, network, pool, size, rng, intervals=True, recipe=normalisation.BANKS["doppel-t"]):
+    """All figures, the vectors that they are of, and the normalised score that half A chose."""
     q = background.embed(network, ev.arrays[f"query_{size}"])
     r = background.embed(network, ev.arrays[f"reference_{size}"])
-    if bank is None:
-        z = background.embed(network, background.pictures(pool, size))
-        codes, scale = background.quantise(z)
-        bank = codes.astype(np.float32) * scale[:, None]
+    z = background.embed(network, background.pictures(pool, size, count=recipe.count, edited=recipe.edited))
+    codes, scale = background.quantise(z)
+    bank = codes.astype(np.float32) * scale[:, None]
     sim = q @ r.T
-    (top_k, beta), table = choose_normalisation(ev, sim, q, bank)
-    norm = sim - beta * background.indistinct(q, bank, top_k)[:, None]
-    out = {"beta": beta, "top_k": top_k, "normalisation_on_half_a": table,
+    score, table = normalisation.choose(ev, sim, q, r, bank, recipe.formula)
+    norm = score(sim, *(normalisation.nearness(z, bank, score.top_k) for z in (q, r)))
+    out = {"score": {"formula": score.formula, **score._asdict()}, "normalisation_on_half_a": table,
            "raw": report(ev, sim, rng, intervals), "normalised": report(ev, norm, rng, intervals),
            "fused_raw": report(ev, sim + ev.bonus(), rng, intervals),
            "fused_normalised": report(ev, norm + ev.bonus(), rng, intervals)}
-    return out, {"query": q, "reference": r, "bank": bank}
+    return out, {"query": q, "reference": r, "bank": bank}, score
 
 
 def baselines(ev, pool, size, folder):
@@ -131,7 +115,7 @@ def baselines(ev, pool, size, folder):
         rng = np.random.default_rng(8)
         out = {"PDQ-8": report(ev, -ev.pdq, rng), "pHash-256": report(ev, -ev.phash, rng)}
         net = export.random_network("doppel-t", 1)
-        rand, _ = evaluate(ev, lambda x: torch.autocast("cpu", torch.bfloat16)(net)(x).float(), pool, size, rng)
+        rand, *_ = evaluate(ev, lambda x: torch.autocast("cpu", torch.bfloat16)(net)(x).float(), pool, size, rng)
         out |= {"random weights, raw": rand["raw"], "random weights, normalised": rand["normalised"]}
         path.write_text(json.dumps(out))
     return json.loads(path.read_text())
@@ -161,11 +145,16 @@ def family_table(results, names):
 
 
 def exported(path):
-    """The folded network of an exported file as a callable."""
+    """The folded network of an exported file as a callable, and its architecture."""
     tensors = load_file(path)
     with safe_open(path, "pt") as f:
-        blocks = json.loads(f.metadata()["blocks"])
-    return lambda x: forward_folded(tensors, x, blocks)
+        said = f.metadata()
+    return lambda x: forward_folded(tensors, x, json.loads(said["blocks"])), said["arch"]
+
+
+def checkpoint(path):
+    net = export.load_network(path)[0]
+    return net, net.arch
 
 
 def main():
@@ -180,6 +169,7 @@ def main():
     p.add_argument("--size", type=int, default=160, choices=evalset.SIZES)
     p.add_argument("--quick", action="store_true", help="the network alone, without intervals")
     p.add_argument("--out", type=Path, default=Path("runs/evaluation.json"))
+    p.add_argument("--bank", choices=normalisation.BANKS, help="bank and score of which network (default: its own)")
     p.add_argument("--write-bank", action="store_true", help="write bank.safetensors beside the weights")
     p.add_argument("--threads", type=int, default=1)
     args = p.parse_args()
@@ -187,28 +177,32 @@ def main():
     rng = np.random.default_rng(9)
     ev = Evaluation(args.dev, args.set_cache)
     pool = load_pool(args.data, args.cache)
-    net = export.load_network(args.checkpoint)[0] if args.checkpoint else exported(args.weights)
+    net, arch = checkpoint(args.checkpoint) if args.checkpoint else exported(args.weights)
+    recipe = normalisation.BANKS[args.bank or arch]
     if args.quick:  # half precision is close enough to watch a run
         full, net = net, lambda x: torch.autocast("cpu", torch.bfloat16)(full)(x).float()
-    out, vectors = evaluate(ev, net, pool, args.size, rng, intervals=not args.quick)
+    out, vectors, score = evaluate(ev, net, pool, args.size, rng, not args.quick, recipe)
     if args.write_bank:
         digest = hashlib.sha256(args.weights.read_bytes()).hexdigest()
-        background.write(args.weights.parent / "bank.safetensors", vectors["bank"], out["beta"], out["top_k"], digest)
+        background.write(args.weights.parent / "bank.safetensors", vectors["bank"], score, digest)
     results = {k: out[k] for k in ("raw", "normalised", "fused_raw", "fused_normalised")}
     if not args.quick:
         results |= baselines(ev, pool, args.size, args.set_cache)
     counts = {g: int((ev.group == g).sum()) for g in NO_MATCH}
     summary = {"size": args.size, "references": len(ev.arrays["reference_160"]), "queries_with_match": int(((ev.truth >= 0) & ev.main).sum()),
-               "queries_without": counts, "beta": out["beta"], "top_k": out["top_k"], "size_of_bank": background.COUNT,
+               "queries_without": counts, "score": out["score"], "size_of_bank": len(vectors["bank"]),
                "normalisation_on_half_a": out["normalisation_on_half_a"], "results": results}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(summary, indent=1))
     np.savez(args.out.with_suffix(".vectors.npz"), **vectors)
     lines = [f"{summary['references']} references, {summary['queries_with_match']} queries with a match, "
-             f"without {counts}; input {args.size} px, top-k {out['top_k']}, beta {out['beta']}", "", text_table(results), ""]
+             f"without {counts}; input {args.size} px, {score}", "", text_table(results), ""]
     if not args.quick:
         lines += [family_table(results, ["raw", "fused_normalised", "PDQ-8"]), ""]
     lines += [f"false pairs at P.90, {n}: {results[n].get('false_at_p90')}" for n in ("raw", "normalised", "fused_normalised")]
+    lines += [f"{n}, half A and B, muAP, R@P.90, R@P.99: " + "; ".join(
+        " ".join(f"{results[n][h][f]:.4f}" for f in ("muap", "recall_at_p90", "recall_at_p99")) for h in ("half_a", "half_b"))
+        for n in ("raw", "normalised", "fused_raw", "fused_normalised")]
     lines += [f"muAP on half A: {out['normalisation_on_half_a']}"]
     args.out.with_suffix(".txt").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

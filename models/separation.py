@@ -31,7 +31,7 @@ def main():
     p.add_argument("--out", type=Path, default=Path("runs/nearest.png"))
     args = p.parse_args()
     torch.set_num_threads(1)
-    pool, net = load(args.data, args.cache), evaluate.exported(args.weights)
+    pool, net = load(args.data, args.cache), evaluate.exported(args.weights)[0]
     ids = pool.by_kind[REAL]
     parts = [background.embed(net, np.stack([evalset.squash(np.ascontiguousarray(pool[i]), 160) for i in ids[s:s + 128]]))
              for s in range(0, len(ids), 128)]

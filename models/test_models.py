@@ -14,6 +14,7 @@ import attacks_held_out
 import augment
 import export
 import hashes
+import normalisation
 import parallel
 import train
 import train_gpu
@@ -138,6 +139,37 @@ def test_figures_of_a_perfect_ranking():
     scores[30:] = 0
     f = figures(scores, truth)
     assert f["muap"] == pytest.approx(1.0) and f["recall_at_1"] == 1.0 and f["recall_at_p90"] == 1.0
+
+
+def scores_of_mixtures(name):
+    """Normalised scores of pairs mixed from rows 0, 100, 200, 300 of a shipped bank and the two after each."""
+    path = HERE / ("bank.safetensors" if name == "doppel-t" else f"{name}/bank.safetensors")
+    with safe_open(path, "np") as f:
+        bank, said = f.get_tensor("bank").astype(np.float32) * f.get_tensor("scale")[:, None], f.metadata()
+    kind = normalisation.FORMULAS["linear" if said["format_version"] == "1" else said["formula"]]
+    score = kind(**{n: int(said[n]) if n == "top_k" else float(said[n]) for n in kind._fields})
+    unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
+    a, b, c = (bank[np.arange(0, 400, 100) + i] for i in range(3))
+    other = np.float32((0.0, 0.1, 0.5, 1.0))[:, None]  # the first pair is a likeness of .9999
+    q, r = unit(a + b), unit(a + (1 - other) * b + other * c + np.float32(0.01) * c)
+    near = (normalisation.nearness(z, bank, score.top_k) for z in (q, r))
+    return np.diag(score(q @ r.T, *near))
+
+
+# the same numbers are in src/dedup/normalisation.rs
+@pytest.mark.parametrize("name, expected", [
+    ("doppel-t", (0.1587, 0.1607, 0.067, -0.2547)), ("doppel-s", (1.8438, 1.4079, 0.171, -0.3423))])
+def test_normalised_scores_of_the_shipped_banks(name, expected):
+    assert np.abs(scores_of_mixtures(name) - expected).max() < 1e-3
+
+
+def test_the_logarithmic_score_keeps_what_is_nearly_the_same_on_top():
+    score = normalisation.Logarithmic(beta=9.0, gamma=3.0, top_k=20, weight=0.35)
+    ordinary, distinct = np.float32([0.3, 0.2]), np.float32([0.25])
+    out = score(np.float32([[0.999], [0.88]]), ordinary, distinct)
+    assert out[0, 0] > out[1, 0]
+    linear = normalisation.Linear(2.5, 20)(np.float32([[0.92], [0.88]]), ordinary, distinct)
+    assert linear[0, 0] < linear[1, 0]
 
 
 def tiny_pool(folder):

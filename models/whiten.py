@@ -16,6 +16,7 @@ import torch
 
 import background
 import folders
+import normalisation
 from network import normalise_pixels
 
 
@@ -70,11 +71,11 @@ def main():
         q, r, b = ((raw[k] if alpha is None else (raw[k] - mu) @ a.T) for k in ("query", "reference", "bank"))
         q, r, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (q, r, b))
         sim = q @ r.T
-        (k, beta), table = evaluate.choose_normalisation(ev, sim, q, b)
-        norm = sim - beta * background.indistinct(q, b, k)[:, None]
+        score, table = normalisation.choose(ev, sim, q, r, b, "linear")
+        norm = score(sim, *(normalisation.nearness(x, b, score.top_k) for x in (q, r)))
         fused = figures((norm + ev.bonus())[sel], ev.truth[sel])
         f = figures(sim[sel], ev.truth[sel])
-        print(f"alpha {alpha}: half A muAP raw {f['muap']:.3f}, normalised {max(table.values()):.3f} (top-k {k}, beta {beta}), "
+        print(f"alpha {alpha}: half A muAP raw {f['muap']:.3f}, normalised {max(table.values()):.3f} ({score}), "
               f"fused {fused['muap']:.3f}, recall@1 {f['recall_at_1']:.3f}", flush=True)
 
 

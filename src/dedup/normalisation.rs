@@ -2,7 +2,8 @@
 //!
 //! An image that is near many pictures of a background bank is near everything; a cosine of 0.8 with it says little. The
 //! mean similarity to the nearest few pictures of the bank measures that: the image's **nearness**. One minus nearness is
-//! how *distinctive* it is. The normalised score of a pair is `cosine − beta × nearness`, of the image asked about.
+//! how *distinctive* it is. The normalised score of a pair takes the nearness off its cosine, in the way that the bank
+//! says ([`Score`]).
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -13,7 +14,7 @@ use serde::Deserialize;
 
 use crate::types::{Embedding, Similarity};
 use crate::vector::distance::Kernels;
-use crate::vision::Bank;
+use crate::vision::{Bank, Score};
 
 /// A bank made ready for the int8 kernels.
 #[derive(Debug, Clone)]
@@ -24,7 +25,7 @@ pub struct Background {
     rows: Vec<u32>,
     scales: Vec<f32>,
     top_k: usize,
-    beta: f32,
+    score: Score,
     retrieval: Option<RetrievalModel>,
     /// A stored image is the candidate of many uploads, and looked at more than once for each.
     recent: Arc<Mutex<Recent>>,
@@ -82,6 +83,10 @@ struct RetrievalModel {
     intercept: f32,
     beta: f32,
     top_k: usize,
+    /// These three where the score is logarithmic.
+    gamma: Option<f32>,
+    weight: Option<f32>,
+    offset: Option<f32>,
     model_sha256: String,
 }
 
@@ -137,6 +142,9 @@ impl Nearness {
 /// Largest level of a code.
 const LIMIT: f32 = 127.0;
 
+/// Images less far apart, by 1 − cosine, are as good as equal.
+const LEAST_DISTANCE: f32 = 1e-3;
+
 impl Background {
     /// Takes a bank as its file has it.
     #[must_use]
@@ -151,7 +159,7 @@ impl Background {
             rows: (0u32..).take(bank.scales.len()).collect(),
             scales: bank.scales.clone(),
             top_k: bank.top_k,
-            beta: bank.beta,
+            score: bank.score,
             retrieval: RetrievalModel::of(bank),
             recent: Arc::default(),
         }
@@ -200,7 +208,7 @@ impl Background {
     pub fn probability(&self, pair: Retrieved, nearness: [Nearness; 2]) -> Option<f32> {
         let model = self.retrieval.as_ref()?;
         let [asked, other] = pair.qualities.map(|quality| f32::from(quality) / 100.0);
-        let normalised = self.normalised(pair.similarity, nearness[0]);
+        let normalised = self.normalised(pair.similarity, nearness);
         let [low, high] = KNOTS;
         let features = [
             pair.similarity.get(),
@@ -215,16 +223,22 @@ impl Background {
         Some(1.0 / (1.0 + (-model.intercept - weighted.sum::<f32>()).exp()))
     }
 
-    /// The normalised score of a pair, of which `nearness` is that of the image asked about.
+    /// The normalised score of a pair; the nearnesses are those of the image asked about and of the other.
     #[must_use]
-    pub fn normalised(&self, similarity: Similarity, nearness: Nearness) -> f32 {
-        similarity.get() - self.penalty(nearness)
-    }
-
-    /// What is subtracted from every cosine of the image asked about.
-    #[must_use]
-    pub fn penalty(&self, nearness: Nearness) -> f32 {
-        self.beta * nearness.0
+    pub fn normalised(&self, similarity: Similarity, [asked, other]: [Nearness; 2]) -> f32 {
+        let cosine = similarity.get();
+        match self.score {
+            Score::Linear { beta } => cosine - beta * asked.0,
+            Score::Logarithmic {
+                beta,
+                gamma,
+                weight,
+                offset,
+            } => {
+                let distance = (1.0 - cosine).max(LEAST_DISTANCE);
+                offset + weight * (-distance.ln() - beta * asked.0 - gamma * other.0)
+            }
+        }
     }
 }
 
@@ -234,11 +248,26 @@ impl RetrievalModel {
         let belongs = |fitted: &Self| {
             fitted.model_sha256 == bank.model_sha256
                 && fitted.top_k == bank.top_k
-                && (fitted.beta - bank.beta).abs() < 1e-6
+                && fitted.score() == Some(bank.score)
                 && fitted.features == FEATURES
         };
         let fits = FITTED.iter().filter_map(|fit| serde_json::from_str(fit).ok());
         fits.into_iter().find(belongs)
+    }
+
+    /// The normalised score that it was fitted with.
+    fn score(&self) -> Option<Score> {
+        let beta = self.beta;
+        match (self.gamma, self.weight, self.offset) {
+            (None, None, None) => Some(Score::Linear { beta }),
+            (Some(gamma), Some(weight), Some(offset)) => Some(Score::Logarithmic {
+                beta,
+                gamma,
+                weight,
+                offset,
+            }),
+            _ => None,
+        }
     }
 }
 
@@ -268,7 +297,7 @@ mod tests {
                 .collect(),
             scales: vec![scale; rows.len()],
             top_k,
-            beta: 2.0,
+            score: Score::Linear { beta: 2.0 },
             model_sha256: String::new(),
         }
     }
@@ -289,15 +318,79 @@ mod tests {
                 Some(nearness),
                 "as it was remembered"
             );
-            let score = background.normalised(Similarity::clamped(0.9), nearness);
+            let score = background.normalised(Similarity::clamped(0.9), [nearness, Nearness(0.7)]);
             assert!((score - (0.9 - 2.0 * nearness.get())).abs() < 1e-6);
         }
     }
 
+    fn shipped(network: vision::Builtin) -> Background {
+        let network = network.load().expect("a shipped network");
+        Background::new(network.bank().expect("it has a bank"))
+    }
+
+    /// The numbers that models/test_models.py has for the same pairs, mixed from rows 0, 100, 200, 300 of the bank and the
+    /// two after each.
     #[test]
-    fn the_shipped_fit_belongs_to_the_shipped_bank() {
-        let network = vision::builtin().expect("the shipped network");
-        let background = Background::new(network.bank().expect("it has a bank"));
+    fn scores_are_those_of_the_training_code() {
+        for (network, expected) in [
+            (vision::Builtin::T, [0.1587, 0.1607, 0.067, -0.2547]),
+            (vision::Builtin::S, [1.8438, 1.4079, 0.171, -0.3423]),
+        ] {
+            let network = network.load().expect("a shipped network");
+            let bank = network.bank().expect("it has a bank");
+            let background = Background::new(bank);
+            let row = |i: usize| {
+                let codes = &bank.codes[i * bank.dim..][..bank.dim];
+                codes.iter().map(move |&code| f32::from(code) * bank.scales[i])
+            };
+            for ((first, other), expected) in [0, 100, 200, 300]
+                .into_iter()
+                .zip([0.0, 0.1, 0.5, 1.0])
+                .zip(expected)
+            {
+                let mixed = |of_second: f32, of_third: f32| {
+                    let three = row(first).zip(row(first + 1)).zip(row(first + 2));
+                    let sum: Vec<f32> = three
+                        .map(|((a, b), c)| a + of_second * b + of_third * c)
+                        .collect();
+                    Embedding::normalised(&sum).expect("a direction")
+                };
+                let (asked, other) = (mixed(1.0, 0.0), mixed(1.0 - other, other + 0.01));
+                let nearness =
+                    [&asked, &other].map(|image| background.nearness(image).expect("of its dimension"));
+                let score = background.normalised(asked.similarity(&other), nearness);
+                assert!((score - expected).abs() < 0.02, "{score} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_nearly_the_same_stays_first_by_the_logarithmic_score() {
+        let mut bank = bank(&[embedding(1)], 1);
+        let ordinary_copy = (Similarity::clamped(0.999), [Nearness(0.3), Nearness(0.25)]);
+        let distinct_likeness = (Similarity::clamped(0.88), [Nearness(0.2), Nearness(0.25)]);
+        let first = |bank: &Bank| {
+            let background = Background::new(bank);
+            let score = |(similarity, nearness)| background.normalised(similarity, nearness);
+            score(ordinary_copy) > score(distinct_likeness)
+        };
+        assert!(!first(&bank), "subtracted from the cosine itself");
+        bank.score = Score::Logarithmic {
+            beta: 9.0,
+            gamma: 3.0,
+            weight: 0.35,
+            offset: 0.5,
+        };
+        assert!(first(&bank));
+    }
+
+    #[test]
+    fn the_shipped_fits_belong_to_the_shipped_banks() {
+        fits(&shipped(vision::Builtin::T));
+        fits(&shipped(vision::Builtin::S));
+    }
+
+    fn fits(background: &Background) {
         let probability = |cosine: f32, pdq_distance: u32, nearness: f32| {
             let pair = Retrieved {
                 similarity: Similarity::clamped(cosine),
@@ -305,7 +398,7 @@ mod tests {
                 qualities: [100, 100],
             };
             let probability = background.probability(pair, [Nearness(nearness); 2]);
-            probability.expect("models/calibration.json was fitted with these weights and this bank")
+            probability.expect("calibration.json was fitted with these weights and this bank")
         };
         assert!(probability(0.95, 10, 0.3) > 0.9, "a copy by every measure");
         assert!(probability(0.3, 128, 0.3) < 0.05, "a stranger");

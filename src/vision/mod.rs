@@ -22,7 +22,7 @@ pub mod verify;
 mod wide;
 
 pub use analyser::{Analyser, Analysis};
-pub use background::Bank;
+pub use background::{Bank, Score};
 pub use decode::{DecodeLimits, Decoded, Demand, decode, decode_to, sniff};
 pub use embedder::{Builtin, CnnEmbedder, Embedder, builtin, builtin_spec};
 pub use error::VisionError;

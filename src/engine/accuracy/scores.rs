@@ -10,8 +10,8 @@ use super::plan::Query;
 use super::whole::{Judged, Whole, WholeResult};
 use super::{AccuracyError, AccuracyOptions, Bootstrap, Kind, Method};
 use crate::dedup::Cascade;
-use crate::dedup::normalisation::Background;
-use crate::types::{Embedding, PdqHash};
+use crate::dedup::normalisation::{Background, Nearness};
+use crate::types::{Embedding, PdqHash, Similarity};
 use crate::vector::distance::Kernels;
 use crate::vision::{Analysis, CnnEmbedder, Embedder, NetworkSpec, RgbImage, fingerprint};
 
@@ -60,6 +60,8 @@ pub(super) struct Reference {
 pub(super) struct Scorer<'a> {
     references: Vec<Reference>,
     background: Option<Background>,
+    /// Of every reference, where there is a background.
+    nearnesses: Vec<Nearness>,
     random: CnnEmbedder,
     /// Mean and deviation of the random embeddings, by component.
     standard: Vec<(f32, f32)>,
@@ -77,6 +79,7 @@ impl<'a> Scorer<'a> {
         Ok(Self {
             references: Vec::new(),
             background: embedder.bank().map(Background::new),
+            nearnesses: Vec::new(),
             random: CnnEmbedder::random(spec, options.seed)?,
             standard: Vec::new(),
             cascade,
@@ -142,6 +145,12 @@ impl<'a> Scorer<'a> {
             standardise(&mut reference.random, &standard);
         }
         self.standard = standard;
+        if let Some(background) = &self.background {
+            let embeddings = self.references.iter().map(|r| &r.analysis.fingerprint.embedding);
+            self.nearnesses = embeddings
+                .filter_map(|embedding| background.nearness(embedding))
+                .collect();
+        }
         if let Some(whole) = &mut self.whole {
             whole.prepare(&self.references);
         }
@@ -213,23 +222,25 @@ impl<'a> Scorer<'a> {
         let phash = each(&|r| -(looks.hamming(&r.phash) as f32));
         let random = each(&|r| kernels.dot_f32(random, &r.random));
         let bonus = |distance: f32| ((PDQ_REACH + distance) / PDQ_REACH).clamp(0.0, 1.0);
-        let fused: Vec<f32> = raw.iter().zip(&pdq).map(|(r, p)| r + bonus(*p)).collect();
-        let raw = top(&raw, truth);
-        let fused = top(&fused, truth);
+        let fuse =
+            |scores: &[f32]| -> Vec<f32> { scores.iter().zip(&pdq).map(|(s, p)| s + bonus(*p)).collect() };
         let mut scores = BTreeMap::new();
-        if let Some((background, nearness)) = self
+        if let Some((background, asked)) = self
             .background
             .as_ref()
             .and_then(|background| Some((background, background.nearness(&print.embedding)?)))
         {
-            // One number less for all candidates of the query: their order is the same.
-            let shift = background.penalty(nearness);
-            scores.insert(Method::Normalised, raw.shifted(shift));
-            scores.insert(Method::FusedNormalised, fused.shifted(shift));
+            let normalised: Vec<f32> = raw
+                .iter()
+                .zip(&self.nearnesses)
+                .map(|(&cosine, &other)| background.normalised(Similarity::clamped(cosine), [asked, other]))
+                .collect();
+            scores.insert(Method::FusedNormalised, top(&fuse(&normalised), truth));
+            scores.insert(Method::Normalised, top(&normalised, truth));
         }
         scores.insert(Method::Retrieval, self.retrieval(query, truth));
-        scores.insert(Method::Raw, raw);
-        scores.insert(Method::FusedRaw, fused);
+        scores.insert(Method::FusedRaw, top(&fuse(&raw), truth));
+        scores.insert(Method::Raw, top(&raw, truth));
         scores.insert(Method::Pdq, top(&pdq, truth));
         scores.insert(Method::Phash, top(&phash, truth));
         scores.insert(Method::Random, top(&random, truth));
@@ -305,19 +316,6 @@ pub(super) fn top(scores: &[f32], truth: Option<usize>) -> Scores {
     Scores {
         first: order.first().is_some_and(|&at| right(at)),
         top: order.into_iter().map(|at| (scores[at], right(at))).collect(),
-    }
-}
-
-impl Scores {
-    fn shifted(&self, by: f32) -> Self {
-        Self {
-            top: self
-                .top
-                .iter()
-                .map(|(score, right)| (score - by, *right))
-                .collect(),
-            first: self.first,
-        }
     }
 }
 

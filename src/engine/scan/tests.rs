@@ -16,7 +16,7 @@ use super::{ScanError, ScanOptions, ScanReport, Verdicts, scan};
 use crate::dedup::{Calibration, KeepPolicy};
 use crate::error::ErrorKind;
 use crate::types::{Embedding, ImagePair, Judgement, MatchClass, ModelHash, Verdict};
-use crate::vision::{Bank, DecodeLimits, Embedder, RgbImage, VisionError, fingerprint, thumbnail};
+use crate::vision::{Bank, DecodeLimits, Embedder, RgbImage, Score, VisionError, fingerprint, thumbnail};
 
 /// Finds everything alike, along the first axis: what is a match is left to verification.
 #[derive(Default)]
@@ -54,7 +54,7 @@ fn bank_along(axis: usize) -> Bank {
         codes: (0..4).map(|i| if i == axis { 127 } else { 0 }).collect(),
         scales: vec![1.0 / 127.0],
         top_k: 1,
-        beta: 1.0,
+        score: Score::Linear { beta: 1.0 },
         model_sha256: String::new(),
     }
 }
