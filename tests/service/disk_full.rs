@@ -149,9 +149,7 @@ impl SmallDisk {
         assert!(written > left, "the tmpfs is too small");
         filler.set_len(written - left).expect("cut");
     }
-}
 
-impl SmallDisk {
     /// Takes all space, to the last page.
     fn fill_up(&self, name: &str) {
         let mut filler = File::create(self.inside(name)).expect("writable");
@@ -159,6 +157,31 @@ impl SmallDisk {
             while filler.write(&block).is_ok_and(|written| written > 0) {}
         }
     }
+
+    /// `doppel serve` on it.
+    fn serve(&self) -> Server {
+        Server::run(&mut self.doppel(&["serve", "--listen", "127.0.0.1:0"])).serving(Duration::from_secs(60))
+    }
+
+    /// `doppel fsck` finds nothing wrong.
+    fn assert_clean(&self) {
+        let check = self.doppel(&["fsck"]).output().expect("it runs");
+        assert!(
+            check.status.success(),
+            "{}",
+            String::from_utf8_lossy(&check.stdout)
+        );
+    }
+}
+
+/// Uploads so many pictures that are taken; their ids.
+async fn filled(http: &reqwest::Client, base: &str, count: u32) -> BTreeSet<String> {
+    let mut stored = BTreeSet::new();
+    for seed in 0..count {
+        assert_eq!(upload(http, base, picture(seed)).await, StatusCode::CREATED);
+        stored.insert(id(&picture(seed)));
+    }
+    stored
 }
 
 impl Drop for SmallDisk {
@@ -179,19 +202,9 @@ async fn a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_space() {
 }
 
 async fn on_a_full_disk(disk: &SmallDisk) {
-    let serve = || {
-        Server::run(&mut disk.doppel(&["serve", "--listen", "127.0.0.1:0"])).serving(Duration::from_secs(60))
-    };
-    let server = serve();
+    let server = disk.serve();
     let http = client();
-    let mut stored = BTreeSet::new();
-    for seed in 0..3 {
-        assert_eq!(
-            upload(&http, &server.base, picture(seed)).await,
-            StatusCode::CREATED
-        );
-        stored.insert(id(&picture(seed)));
-    }
+    let mut stored = filled(&http, &server.base, 3).await;
     disk.fill(1500 << 10);
     let (mut refused, mut unknown) = (Vec::new(), BTreeSet::new());
     for seed in 0..200_u32 {
@@ -226,16 +239,11 @@ async fn on_a_full_disk(disk: &SmallDisk) {
         stored.insert(id(&file));
     }
     server.kill();
-    let server = serve();
+    let server = disk.serve();
     stored.extend(ids(&http, &server.base).await.intersection(&unknown).cloned());
     serves(&http, &server.base, &stored).await;
     server.kill();
-    let check = disk.doppel(&["fsck"]).output().expect("it runs");
-    assert!(
-        check.status.success(),
-        "{}",
-        String::from_utf8_lossy(&check.stdout)
-    );
+    disk.assert_clean();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,19 +256,9 @@ async fn a_full_disk_takes_deletions_and_a_restart() {
 }
 
 async fn deletions_on_a_full_disk(disk: &SmallDisk) {
-    let serve = || {
-        Server::run(&mut disk.doppel(&["serve", "--listen", "127.0.0.1:0"])).serving(Duration::from_secs(60))
-    };
-    let mut server = serve();
+    let mut server = disk.serve();
     let http = client();
-    let mut stored = BTreeSet::new();
-    for seed in 0..6 {
-        assert_eq!(
-            upload(&http, &server.base, picture(seed)).await,
-            StatusCode::CREATED
-        );
-        stored.insert(id(&picture(seed)));
-    }
+    let mut stored = filled(&http, &server.base, 6).await;
     for round in 0..3 {
         disk.fill_up(&format!("filler {round}"));
         assert_eq!(
@@ -278,7 +276,7 @@ async fn deletions_on_a_full_disk(disk: &SmallDisk) {
         }
         assert_eq!(ids(&http, &server.base).await, stored);
         server.kill();
-        server = serve();
+        server = disk.serve();
         assert_eq!(ids(&http, &server.base).await, stored, "round {round}");
     }
     for entry in std::fs::read_dir(disk.inside("")).expect("readable") {
@@ -290,12 +288,7 @@ async fn deletions_on_a_full_disk(disk: &SmallDisk) {
     upload_in_the_end(&http, &server.base, noise(9)).await;
     serves(&http, &server.base, &BTreeSet::from([id(&noise(9))])).await;
     server.kill();
-    let check = disk.doppel(&["fsck"]).output().expect("it runs");
-    assert!(
-        check.status.success(),
-        "{}",
-        String::from_utf8_lossy(&check.stdout)
-    );
+    disk.assert_clean();
 }
 
 #[tokio::test(flavor = "multi_thread")]
