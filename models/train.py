@@ -107,11 +107,11 @@ def write_neighbours(z, pool, path, keep=10, ceiling=0.9):
     return float(torch.cat(top1).mean())
 
 
-def warm_start(arch, args, views=384, size=128):
-    """The network of --init, widened when `arch` is wider, with statistics of training views."""
+def warm_start(arch, init, args, views=384, size=128):
+    """The exported network `init`, widened when `arch` is wider, with statistics of training views."""
     batch = np.empty((views, size, size, 3), np.uint8)
     Sampler(ImagePool(args.cache), args.run, [args.seed, 0]).fill(batch, size, 1.0)
-    return unfold(args.init, arch, normalise_pixels(batch), args.seed)
+    return unfold(init, arch, normalise_pixels(batch), args.seed)
 
 
 def average(ema, net, decay):
@@ -174,7 +174,7 @@ def run(rank, exchange, args):
     net = Network(args.arch).to(memory_format=torch.channels_last)
     ema = Network(args.arch).to(memory_format=torch.channels_last)
     if args.init and not last.exists():
-        net.load_state_dict(warm_start(args.arch, args).state_dict())
+        net.load_state_dict(warm_start(args.arch, args.init, args).state_dict())
     ema.load_state_dict(net.state_dict())
     schedule = schedule_of(args)
     opt = optimizer.build(net, args.lr or schedule.lr, args.wd)

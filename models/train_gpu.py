@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 
 import folders
 import optimizer
@@ -38,13 +39,21 @@ CLIP = 5.0          # largest norm of a gradient
 MINING_SIZE = 128
 
 
+def start_of(arch, paths):
+    """The exported weights that `arch` goes on from: those of its own architecture, otherwise the first, to be widened."""
+    def holds(path):
+        with safe_open(path, "pt") as f:
+            return f.metadata()["arch"] == arch
+    return next(filter(holds, paths), paths[0])
+
+
 class Trainee:
     """A network, its average and its optimiser."""
 
     def __init__(self, arch, args, device, state=None):
         """state: the checkpoint to go on from; without it --init, without that random weights."""
         self.arch, self.path = arch, args.run / f"{arch}.pt"
-        self.net = train.warm_start(arch, args) if args.init and not state else Network(arch)
+        self.net = train.warm_start(arch, start_of(arch, args.init), args) if args.init and not state else Network(arch)
         if state:
             self.net.load_state_dict(state["net"])
         self.net = self.net.to(device, memory_format=torch.channels_last).train()
@@ -121,7 +130,7 @@ def arguments(given=None):
     p.add_argument("--templates", type=int, default=pool.TEMPLATE_COUNT, help="of synthetic pictures, likewise")
     p.add_argument("--run", type=Path, default=Path("runs/gpu"))
     p.add_argument("--archs", nargs="+", default=list(ARCHS), choices=ARCHS)
-    p.add_argument("--init", type=Path, help="exported weights to go on from; wider networks are widened from them")
+    p.add_argument("--init", type=Path, nargs="+", help="exported weights to go on from, each network from its own; one without is widened from the first")
     p.add_argument("--seconds", type=float, default=540, help="of this command")
     p.add_argument("--total", type=float, help="seconds of the whole schedule; default: this command's")
     p.add_argument("--pairs", type=int, default=1024)
