@@ -107,9 +107,7 @@ impl Int8Body {
             return Err(Error::Msg("a network without convolutions".to_owned()));
         };
         if !tile::is_fast(isa) {
-            tracing::warn!(
-                "without AVX-512 VNNI a network in eight bits is several times slower than in f32"
-            );
+            tracing::warn!("without AVX2 a network in eight bits is several times slower than in f32");
         }
         let first_step = activations.step(&stem.name)?;
         let mut step = first_step;

@@ -23,11 +23,13 @@ pub(super) fn kernels(isa: &Isa) -> &'static [Kernel] {
     match isa.name() {
         #[cfg(target_arch = "x86_64")]
         "avx512" if vnni::supported() => &vnni::KERNELS,
+        #[cfg(target_arch = "x86_64")]
+        "avx512" | "avx2" if avx2::supported() => &avx2::KERNELS,
         _ => &PORTABLE,
     }
 }
 
-/// Whether an instruction set has kernels faster than those of f32.
+/// Whether an instruction set has kernels of its own.
 pub(super) fn is_fast(isa: &Isa) -> bool {
     !std::ptr::eq(kernels(isa), &PORTABLE)
 }
@@ -247,6 +249,131 @@ mod vnni {
                     let to = job.output.wrapping_add(places.targets[p] + r * WIDTH);
                     _mm512_mask_cvtepi32_storeu_epi8(to.cast(), mask, code);
                 }
+            }
+        }
+    }
+}
+
+/// AVX2: eight channels a register, two products each in one instruction.
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::*;
+
+    use super::{Kernel, QUAD, Tile};
+
+    /// Channels of a register.
+    const WIDTH: usize = 8;
+    const PIXELS: usize = 4;
+    const REGISTERS: usize = 2;
+
+    // 8 sums, 4 halves of weights, 2 halves of codes and a product of 16 registers
+    pub(super) static KERNELS: [Kernel; 1] = [Kernel {
+        pixels: PIXELS,
+        channels: REGISTERS * WIDTH,
+        run: four_by_two,
+    }];
+
+    pub(super) fn supported() -> bool {
+        is_x86_feature_detected!("avx2")
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn four_by_two(job: &Tile<'_>) {
+        let Tile { window, block, .. } = job;
+        let places = &window.places;
+        let low_bytes = _mm256_set1_epi16(0x00ff);
+        let mut sums = [[_mm256_setzero_si256(); REGISTERS]; PIXELS];
+        // SAFETY: `Tile::compute` checked that each window of `rows` runs is inside the input and that there are
+        // rows × run × channels weights; `run` is a multiple of four.
+        unsafe {
+            let mut weights = block.weights.as_ptr();
+            for row in 0..window.rows {
+                let mut from = [window.input.as_ptr(); PIXELS];
+                for p in 0..PIXELS {
+                    from[p] = from[p].add(places.windows[p] + row * window.row_stride);
+                }
+                for quad in 0..window.run / QUAD {
+                    // Of four weights or codes, the first and third in one register of words, the others in another: a
+                    // product of a byte and a signed byte fits, and so does the sum of two in 32 bits.
+                    let mut columns = [[_mm256_setzero_si256(); 2]; REGISTERS];
+                    for r in 0..REGISTERS {
+                        let four = _mm256_loadu_si256(weights.add(r * WIDTH * QUAD).cast());
+                        let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(four));
+                        columns[r] = [even, _mm256_srai_epi16::<8>(four)];
+                    }
+                    for p in 0..PIXELS {
+                        let codes = from[p].add(quad * QUAD).cast::<i32>().read_unaligned();
+                        let codes = _mm256_set1_epi32(codes);
+                        let even = _mm256_and_si256(codes, low_bytes);
+                        let odd = _mm256_srli_epi16::<8>(codes);
+                        for r in 0..REGISTERS {
+                            let [first, second] = columns[r];
+                            let sum = _mm256_add_epi32(sums[p][r], _mm256_madd_epi16(even, first));
+                            sums[p][r] = _mm256_add_epi32(sum, _mm256_madd_epi16(odd, second));
+                        }
+                    }
+                    weights = weights.add(REGISTERS * WIDTH * QUAD);
+                }
+            }
+        }
+        for (p, sums) in sums.iter().enumerate() {
+            for (r, &sums) in sums.iter().enumerate() {
+                store(job, sums, p, r);
+            }
+        }
+    }
+
+    /// Makes codes of the sums of one pixel and one register.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn store(job: &Tile<'_>, sums: __m256i, pixel: usize, register: usize) {
+        let Tile { window, block, .. } = job;
+        let first = register * WIDTH;
+        let valid = block.valid.saturating_sub(first).min(WIDTH);
+        // SAFETY: `Tile::compute` checked that there are as many scales and biases as channels, and that `valid` codes from
+        // each target and residual on exist; no others are read or written.
+        unsafe {
+            let scale = _mm256_loadu_ps(block.scales.as_ptr().add(first));
+            let bias = _mm256_loadu_ps(block.bias.as_ptr().add(first));
+            let mut value = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), scale), bias);
+            if let Some(ratio) = window.residual {
+                let mut codes = [0_u8; WIDTH];
+                let at = window
+                    .input
+                    .as_ptr()
+                    .wrapping_add(window.places.residual[pixel] + first);
+                copy(at, codes.as_mut_ptr(), valid);
+                let codes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(codes.as_ptr().cast()));
+                let added = _mm256_mul_ps(_mm256_cvtepi32_ps(codes), _mm256_set1_ps(ratio));
+                value = _mm256_add_ps(value, added);
+            }
+            // a value that is no number becomes zero, as it does in a cast
+            let value = _mm256_max_ps(value, _mm256_setzero_ps());
+            let value = _mm256_cvttps_epi32(_mm256_min_ps(value, _mm256_set1_ps(255.0)));
+            let [low, high] = [
+                _mm256_castsi256_si128(value),
+                _mm256_extracti128_si256::<1>(value),
+            ];
+            let words = _mm_packus_epi32(low, high);
+            let mut codes = [0_u8; WIDTH];
+            _mm_storel_epi64(codes.as_mut_ptr().cast(), _mm_packus_epi16(words, words));
+            let to = job.output.wrapping_add(window.places.targets[pixel] + first);
+            copy(codes.as_ptr(), to, valid);
+        }
+    }
+
+    /// Copies `count` codes, nearly always as many as a register has.
+    ///
+    /// # Safety
+    /// As [`std::ptr::copy_nonoverlapping`].
+    #[inline(always)]
+    unsafe fn copy(from: *const u8, to: *mut u8, count: usize) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe {
+            if count == WIDTH {
+                from.copy_to_nonoverlapping(to, WIDTH);
+            } else {
+                from.copy_to_nonoverlapping(to, count);
             }
         }
     }
