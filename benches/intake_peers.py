@@ -145,6 +145,7 @@ def service(port):
     index.init_index(100_000, M=16, ef_construction=200)
     index.set_ef(64)
     index.set_num_threads(1)
+    lock = threading.Lock()
     mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 
     @app.post("/images")
@@ -152,11 +153,13 @@ def service(port):
         image = Image.open(file.file).convert("RGB").resize((SIDE, SIDE), Image.BILINEAR)
         x = (np.asarray(image, np.float32) / 255 - mean) / std
         features = session.run(None, {"x": np.ascontiguousarray(x.transpose(2, 0, 1)[None])})[0]
-        count, matches = index.get_current_count(), []
-        if count:
-            labels, distances = index.knn_query(features, k=min(10, count))
-            matches = [{"id": int(i), "similarity": float(1 - d)} for i, d in zip(labels[0], distances[0])]
-        index.add_items(features, [count])
+        # a query beside an addition may find fewer than it was asked for, and fails
+        with lock:
+            count, matches = index.get_current_count(), []
+            if count:
+                labels, distances = index.knn_query(features, k=min(10, count))
+                matches = [{"id": int(i), "similarity": float(1 - d)} for i, d in zip(labels[0], distances[0])]
+            index.add_items(features, [count])
         return {"id": count, "matches": matches}
 
     uvicorn.run(app, port=port, log_level="warning")

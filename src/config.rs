@@ -109,11 +109,8 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ingest {
-    /// Most images decoded and embedded together.
+    /// Most images that one thread decodes and embeds together.
     pub batch_images: usize,
-    /// How long the first image of a batch waits for others.
-    #[serde(with = "humantime_serde")]
-    pub batch_wait: Duration,
     /// Most images waiting for their turn; more are answered 429.
     pub queue_images: usize,
     /// Most bytes of uploads held in memory; more wait.
@@ -196,8 +193,7 @@ impl Default for Limits {
 impl Default for Ingest {
     fn default() -> Self {
         Self {
-            batch_images: 16,
-            batch_wait: Duration::from_millis(2),
+            batch_images: 4,
             queue_images: 256,
             queue_bytes: 512 << 20,
             queue_timeout: Duration::from_secs(20),

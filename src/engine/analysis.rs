@@ -1,16 +1,19 @@
-//! The one place where uploads are decoded and embedded: a queue with bounded length and bounded bytes in front of a thread
-//! that takes what has gathered, across requests, as one batch. The first image of a batch waits a few milliseconds for
-//! company; while one batch is computed the next gathers by itself.
+//! The one place where uploads are decoded and embedded: a queue with bounded length and bounded bytes. A thread that is free
+//! takes what has gathered, across requests, as one batch, but leaves their share to other threads that are free; while the
+//! threads compute the next batch gathers by itself.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::EngineError;
+use super::workers::{Idle, Workers};
 use crate::config::Ingest;
 use crate::telemetry::names;
 use crate::vision::{Analyser, Analysis};
@@ -27,28 +30,40 @@ struct Job {
 
 /// Analyses images, many requests at once.
 pub(super) struct AnalysisPool {
-    queue: mpsc::Sender<Job>,
+    queue: Arc<Waiting>,
+    workers: Arc<Workers>,
+    slots: Arc<Semaphore>,
     room: Arc<Semaphore>,
     room_units: u32,
     patience: Duration,
 }
 
+/// What waits, and what takes it.
+struct Waiting {
+    /// In their order, each with its place in the queue.
+    jobs: Mutex<VecDeque<(Job, OwnedSemaphorePermit)>>,
+    analyser: Arc<Analyser>,
+    batch_images: usize,
+    idle: Idle,
+}
+
 impl AnalysisPool {
-    /// Starts the pool's thread; it ends when the pool is dropped.
-    pub(super) fn start(analyser: Arc<Analyser>, options: &Ingest) -> std::io::Result<Self> {
-        let (queue, jobs) = mpsc::channel(options.queue_images);
-        let (batch_images, batch_wait) = (options.batch_images, options.batch_wait);
-        std::thread::Builder::new()
-            .name("doppel-analysis".to_owned())
-            .spawn(move || work(&analyser, jobs, batch_images, batch_wait))?;
+    /// A queue in front of `workers`.
+    pub(super) fn new(analyser: Arc<Analyser>, options: &Ingest, workers: Arc<Workers>) -> Self {
         let room_units = units(options.queue_bytes);
-        let room = Arc::new(Semaphore::new(room_units as usize));
-        Ok(Self {
-            queue,
-            room,
+        Self {
+            queue: Arc::new(Waiting {
+                jobs: Mutex::default(),
+                analyser,
+                batch_images: options.batch_images,
+                idle: workers.idle(),
+            }),
+            workers,
+            slots: Arc::new(Semaphore::new(options.queue_images.min(Semaphore::MAX_PERMITS))),
+            room: Arc::new(Semaphore::new(room_units as usize)),
             room_units,
             patience: options.queue_timeout,
-        })
+        }
     }
 
     /// Analyses one file. Waits for room in the queue at most as long as configured.
@@ -59,7 +74,7 @@ impl AnalysisPool {
     pub(super) async fn analyse(&self, bytes: Bytes) -> Result<Analysis, EngineError> {
         let started = Instant::now();
         let busy = || EngineError::Busy {
-            waiting: self.queue.max_capacity() - self.queue.capacity(),
+            waiting: self.waiting(),
         };
         let deadline = tokio::time::Instant::now() + self.patience;
         // A file larger than the whole budget takes all of it and goes alone.
@@ -69,15 +84,19 @@ impl AnalysisPool {
             .await
             .map_err(|_| busy())?;
         let room = room.map_err(|_| EngineError::Stopping)?;
-        let slot = tokio::time::timeout_at(deadline, self.queue.reserve())
+        let slot = tokio::time::timeout_at(deadline, Arc::clone(&self.slots).acquire_owned())
             .await
             .map_err(|_| busy())?;
+        let slot = slot.map_err(|_| EngineError::Stopping)?;
         let (reply, answer) = oneshot::channel();
-        slot.map_err(|_| EngineError::Stopping)?.send(Job {
+        let job = Job {
             bytes,
             reply,
             _room: room,
-        });
+        };
+        self.queue.jobs.lock().push_back((job, slot));
+        let queue = Arc::clone(&self.queue);
+        self.workers.later(move || queue.take());
         metrics::gauge!(names::QUEUE_IMAGES).set(self.waiting() as f64);
         let analysis = answer.await.map_err(|_| EngineError::Stopping)?;
         metrics::histogram!(names::STAGE_SECONDS, "stage" => "analyse").record(started.elapsed());
@@ -86,7 +105,7 @@ impl AnalysisPool {
 
     /// Images in the queue.
     pub(super) fn waiting(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
+        self.queue.jobs.lock().len()
     }
 }
 
@@ -96,41 +115,27 @@ fn units(bytes: u64) -> u32 {
         .clamp(1, Semaphore::MAX_PERMITS as u32)
 }
 
-/// Body of the thread: batch after batch until every sender is gone.
-fn work(analyser: &Analyser, mut jobs: mpsc::Receiver<Job>, batch_images: usize, batch_wait: Duration) {
-    while let Some(first) = jobs.blocking_recv() {
-        let mut batch = vec![first];
-        gather(&mut batch, &mut jobs, batch_images, batch_wait);
+impl Waiting {
+    /// Analyses a batch of what waits; there may be nothing left.
+    fn take(&self) {
+        let mut batch: Vec<Job> = {
+            let mut jobs = self.jobs.lock();
+            let share = jobs.len().div_ceil(1 + self.idle.threads());
+            let share = share.min(self.batch_images);
+            jobs.drain(..share).map(|(job, _)| job).collect()
+        };
         // A client that went away leaves no work behind.
         batch.retain(|job| !job.reply.is_closed());
         if !batch.is_empty() {
             metrics::histogram!(names::BATCH_IMAGES).record(batch.len() as f64);
-            answer(analyser, batch);
-        }
-    }
-}
-
-/// Fills `batch` with what is there, waiting for more until the first has waited `wait`.
-fn gather(batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, most: usize, wait: Duration) {
-    let deadline = Instant::now() + wait;
-    while batch.len() < most {
-        match jobs.try_recv() {
-            Ok(job) => batch.push(job),
-            Err(mpsc::error::TryRecvError::Disconnected) => return,
-            Err(mpsc::error::TryRecvError::Empty) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return;
-                }
-                std::thread::sleep(left.min(Duration::from_micros(200)));
-            }
+            answer(&self.analyser, batch);
         }
     }
 }
 
 fn answer(analyser: &Analyser, batch: Vec<Job>) {
     let files: Vec<Bytes> = batch.iter().map(|job| job.bytes.clone()).collect();
-    let results = match caught(|| analyser.analyse_batch(&files)) {
+    let results = match caught(|| analyser.analyse_together(&files)) {
         Ok(results) => results
             .into_iter()
             .map(|r| r.map_err(EngineError::Image))

@@ -19,6 +19,7 @@ mod objects;
 pub mod scan;
 mod search;
 mod waves;
+mod workers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use analysis::AnalysisPool;
 use collections::{Closed, Collection};
 use features::FeatureCache;
 use jobs::Jobs;
+use workers::Workers;
 
 pub use error::EngineError;
 pub use groups::{Group, GroupPage, Resolution, Resolved};
@@ -73,8 +75,7 @@ pub struct Engine {
     /// One permit: collections are opened and removed one at a time, or a shard would fence itself.
     opening: Semaphore,
     jobs: Jobs,
-    /// Bounds the work that computes: one permit a core.
-    cores: Arc<Semaphore>,
+    workers: Arc<Workers>,
 }
 
 impl Engine {
@@ -103,6 +104,7 @@ impl Engine {
         let cascade = Cascade::default().with_background(analyser.bank());
         let analyser = Arc::new(Analyser::new(analyser, limits));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workers = Arc::new(Workers::start(cores).map_err(EngineError::Threads)?);
         let engine = Arc::new(Self {
             catalogue: Catalogue::new(Arc::clone(&stores.metadata), &config.cluster),
             media: Media::new(Arc::clone(&stores.blobs)),
@@ -110,8 +112,7 @@ impl Engine {
             node,
             model,
             dim,
-            analysis: AnalysisPool::start(Arc::clone(&analyser), &config.ingest)
-                .map_err(EngineError::Threads)?,
+            analysis: AnalysisPool::new(Arc::clone(&analyser), &config.ingest, Arc::clone(&workers)),
             analyser,
             limits,
             cascade,
@@ -121,7 +122,7 @@ impl Engine {
             closed: RwLock::default(),
             opening: Semaphore::new(1),
             jobs: Jobs::new(),
-            cores: Arc::new(Semaphore::new(cores)),
+            workers,
             config,
         });
         engine.list_default().await?;
@@ -280,22 +281,12 @@ impl Engine {
         })
     }
 
-    /// Runs work that computes on a thread of its own; as much at a time as there are cores.
+    /// Runs work that computes on one of as many threads as there are cores.
     async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, EngineError> {
-        let permit = Arc::clone(&self.cores)
-            .acquire_owned()
-            .await
-            .map_err(|_| EngineError::Stopping)?;
-        let done = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work()
-        });
-        done.await.map_err(|broken| EngineError::Panicked {
-            what: broken.to_string(),
-        })
+        self.workers.run(work).await
     }
 }
 

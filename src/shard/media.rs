@@ -46,12 +46,27 @@ impl MediaKind {
 /// Start of the eight bytes behind a thumbnail: this, then the CRC-32 of what is before them. JPEG readers ignore what
 /// follows the image.
 const TRAILER_MAGIC: [u8; 4] = *b"DPLT";
+/// The same where zeros fill the object up to whole blocks: before it stands the length of the JPEG, a u32.
+const FILLED_MAGIC: [u8; 4] = *b"DPLF";
 
-fn with_checksum(jpeg: &[u8]) -> Bytes {
-    let mut object = Vec::with_capacity(jpeg.len() + 8);
+/// A thumbnail as an object of whole `block`s.
+fn with_checksum(jpeg: &[u8], block: usize) -> Bytes {
+    let length = u32::try_from(jpeg.len()).ok().filter(|_| block > 1);
+    let trailer = if length.is_some() { 12 } else { 8 };
+    let total = (jpeg.len() + trailer).next_multiple_of(block);
+    let mut object = Vec::with_capacity(total);
     object.extend_from_slice(jpeg);
-    object.extend_from_slice(&TRAILER_MAGIC);
-    object.extend_from_slice(&crc32fast::hash(jpeg).to_le_bytes());
+    if let Some(length) = length {
+        object.resize(total - trailer, 0);
+        object.extend_from_slice(&length.to_le_bytes());
+    }
+    let crc = crc32fast::hash(&object);
+    object.extend_from_slice(if length.is_some() {
+        &FILLED_MAGIC
+    } else {
+        &TRAILER_MAGIC
+    });
+    object.extend_from_slice(&crc.to_le_bytes());
     object.into()
 }
 
@@ -64,11 +79,17 @@ pub(crate) fn checked(kind: MediaKind, content: &ContentHash, object: Bytes) -> 
             let Some((rest, crc)) = object.split_last_chunk::<4>() else {
                 return Some(object);
             };
+            let is_whole = |content: &[u8]| crc32fast::hash(content) == u32::from_le_bytes(*crc);
+            if let Some(filled) = rest.strip_suffix(&FILLED_MAGIC) {
+                let (_, length) = filled.split_last_chunk::<4>()?;
+                let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+                return (is_whole(filled) && length + 4 <= filled.len()).then(|| object.slice(..length));
+            }
             let Some(jpeg) = rest.strip_suffix(&TRAILER_MAGIC) else {
                 return Some(object);
             };
-            let len = jpeg.len();
-            (crc32fast::hash(jpeg) == u32::from_le_bytes(*crc)).then(|| object.slice(..len))
+            let length = jpeg.len();
+            is_whole(jpeg).then(|| object.slice(..length))
         }
     }
 }
@@ -119,7 +140,7 @@ impl Media {
     /// [`ShardError::Blob`].
     pub async fn put(&self, hold: &Hold, kind: MediaKind, object: Bytes) -> Result<(), ShardError> {
         let object = match kind {
-            MediaKind::Thumbnail => with_checksum(&object),
+            MediaKind::Thumbnail => with_checksum(&object, self.blobs.block()),
             MediaKind::Original => object,
         };
         self.blobs.create(&kind.name(&hold.content), object).await?;
@@ -207,6 +228,32 @@ mod tests {
     use super::*;
     use crate::segment::fixtures::content;
     use crate::store::blob::ObjectBlobStore;
+
+    #[test]
+    fn thumbnails_of_any_length_come_back_and_damage_is_seen() {
+        let hash = content(0);
+        for block in [1, 64] {
+            for length in 0..200 {
+                let jpeg: Vec<u8> = (0..length).map(|i| (i % 3) as u8).collect();
+                let object = with_checksum(&jpeg, block);
+                assert!(object.len().is_multiple_of(block));
+                let back = checked(MediaKind::Thumbnail, &hash, object.clone());
+                assert_eq!(back, Some(Bytes::from(jpeg)));
+                for at in 0..object.len() - 8 {
+                    let mut damaged = object.to_vec();
+                    damaged[at] ^= 1;
+                    assert_eq!(
+                        checked(MediaKind::Thumbnail, &hash, damaged.into()),
+                        None,
+                        "at {at}"
+                    );
+                }
+            }
+        }
+        // What earlier versions wrote is taken as it is.
+        let bare = Bytes::from_static(b"jpeg");
+        assert_eq!(checked(MediaKind::Thumbnail, &hash, bare.clone()), Some(bare));
+    }
 
     #[tokio::test]
     async fn objects_live_as_long_as_any_image_needs_them() {

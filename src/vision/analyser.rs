@@ -103,8 +103,21 @@ impl Analyser {
         self.embedder.embed(&parts(preview))
     }
 
+    /// Analyses a few files on the calling thread; as [`Self::analyse_batch`].
+    #[must_use]
+    pub fn analyse_together(&self, files: &[Bytes]) -> Vec<Result<Analysis, VisionError>> {
+        self.embed_prepared(files.iter().map(|file| self.prepare(file)).collect(), files)
+    }
+
     fn analyse_chunk(&self, files: &[Bytes]) -> Vec<Result<Analysis, VisionError>> {
-        let mut prepared: Vec<_> = files.par_iter().map(|file| self.prepare(file)).collect();
+        self.embed_prepared(files.par_iter().map(|file| self.prepare(file)).collect(), files)
+    }
+
+    fn embed_prepared(
+        &self,
+        mut prepared: Vec<Result<Prepared, VisionError>>,
+        files: &[Bytes],
+    ) -> Vec<Result<Analysis, VisionError>> {
         let inputs: Vec<RgbImage> = prepared
             .iter_mut()
             .flatten()

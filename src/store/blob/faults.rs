@@ -119,6 +119,10 @@ impl<S: BlobStore> BlobStore for Faulty<S> {
         self.inner.tidy().await;
     }
 
+    fn block(&self) -> usize {
+        self.inner.block()
+    }
+
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {
         self.run(Operation::Get, name, self.inner.get(name)).await
     }

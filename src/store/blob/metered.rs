@@ -61,6 +61,10 @@ impl<S: BlobStore> BlobStore for Metered<S> {
         self.inner.tidy().await;
     }
 
+    fn block(&self) -> usize {
+        self.inner.block()
+    }
+
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {
         timed("get", self.inner.get(name)).await
     }

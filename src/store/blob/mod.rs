@@ -140,6 +140,11 @@ pub trait BlobStore: Send + Sync + 'static {
     /// when the store is open, and every now and then.
     async fn tidy(&self) {}
 
+    /// Objects of a multiple of so many bytes are stored in fewer steps; 1 where it makes no difference.
+    fn block(&self) -> usize {
+        1
+    }
+
     /// The whole object.
     ///
     /// # Errors
@@ -186,6 +191,10 @@ impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
 
     async fn tidy(&self) {
         (**self).tidy().await;
+    }
+
+    fn block(&self) -> usize {
+        (**self).block()
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {

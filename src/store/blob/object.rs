@@ -18,7 +18,7 @@ use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryCon
 
 use super::local::{self, Outcome, is_full_disk};
 use super::reserve::Reserve;
-use super::spares::Spares;
+use super::spares::{PAGE, Spares};
 use super::{BlobError, BlobMeta, BlobStore, Created};
 
 /// How to reach a bucket of an S3-compatible store. What is `None` comes from the usual `AWS_*` variables.
@@ -299,6 +299,10 @@ impl BlobStore for ObjectBlobStore {
             }
             tracing::info!(name, "the disk is full: using space put by");
         }
+    }
+
+    fn block(&self) -> usize {
+        if self.one_round.is_some() { PAGE } else { 1 }
     }
 
     async fn tidy(&self) {

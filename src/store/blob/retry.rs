@@ -161,6 +161,10 @@ impl<S: BlobStore> BlobStore for Retrying<S> {
         self.inner.tidy().await;
     }
 
+    fn block(&self) -> usize {
+        self.inner.block()
+    }
+
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {
         self.persist(|| self.inner.get(name)).await
     }

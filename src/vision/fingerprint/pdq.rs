@@ -125,14 +125,21 @@ fn sampled(image: &RgbImage) -> Option<(Spectrum, u8)> {
         return None;
     }
     let mut luma = luma(image);
+    let every: Vec<usize> = (0..columns).collect();
+    let sampled = centres(columns);
     if (rows, columns) != (GRID, GRID) {
         let mut scratch = vec![0.0; luma.len()];
-        for _ in 0..PASSES {
-            box_along_rows(&luma, &mut scratch, columns);
+        for _ in 1..PASSES {
+            box_along_rows(&luma, &mut scratch, columns, &every);
             box_along_columns(&scratch, &mut luma, columns);
         }
+        // Of the last pass only what is sampled is wanted.
+        scratch.resize(rows * GRID, 0.0);
+        box_along_rows(&luma, &mut scratch, columns, &sampled);
+        luma.resize(rows * GRID, 0.0);
+        box_along_columns(&scratch, &mut luma, GRID);
     }
-    let grid = decimate(&luma, rows, columns);
+    let grid = centres(rows).map(|row| *luma[row * GRID..].first_chunk().expect("rows of 64 samples"));
     Some((dct(&grid), quality(&grid)))
 }
 
@@ -204,29 +211,35 @@ impl Window {
 /// Rows filtered side by side: the running sum of one row alone would wait for each addition.
 const LANES: usize = 8;
 
+/// Filters rows of `columns` values; of the outputs those `at` these columns are kept, which are in order.
 #[inline(always)]
-fn box_along_rows(input: &[f32], output: &mut [f32], columns: usize) {
+fn box_along_rows(input: &[f32], output: &mut [f32], columns: usize, at: &[usize]) {
     let window = Window::for_side(columns);
-    let block = LANES * columns;
-    let (inputs, rest) = input.split_at(input.len() / block * block);
-    let (outputs, rest_out) = output.split_at_mut(inputs.len());
-    for (from, to) in inputs.chunks_exact(block).zip(outputs.chunks_exact_mut(block)) {
-        filter_rows::<LANES>(from, to, columns, window);
-    }
-    for (from, to) in rest.chunks_exact(columns).zip(rest_out.chunks_exact_mut(columns)) {
-        filter_rows::<1>(from, to, columns, window);
+    let blocks = input
+        .chunks(LANES * columns)
+        .zip(output.chunks_mut(LANES * at.len()));
+    for (from, to) in blocks {
+        if from.len() == LANES * columns {
+            filter_rows::<LANES>(from, to, window, at);
+        } else {
+            for (from, to) in from.chunks_exact(columns).zip(to.chunks_exact_mut(at.len())) {
+                filter_rows::<1>(from, to, window, at);
+            }
+        }
     }
 }
 
 #[inline(always)]
-fn filter_rows<const N: usize>(input: &[f32], output: &mut [f32], columns: usize, window: Window) {
+fn filter_rows<const N: usize>(input: &[f32], output: &mut [f32], window: Window, at: &[usize]) {
     let mut sums = [0.0_f32; N];
+    let columns = window.length;
     let rows: [&[f32]; N] = std::array::from_fn(|n| &input[n * columns..][..columns]);
     for i in window.head() {
         for (sum, row) in sums.iter_mut().zip(rows) {
             *sum += row[i];
         }
     }
+    let mut kept = 0;
     for (i, step) in window.steps().enumerate() {
         if let Some(enters) = step.enters {
             for (sum, row) in sums.iter_mut().zip(rows) {
@@ -238,8 +251,11 @@ fn filter_rows<const N: usize>(input: &[f32], output: &mut [f32], columns: usize
                 *sum -= row[leaves];
             }
         }
-        for (n, sum) in sums.iter().enumerate() {
-            output[n * columns + i] = sum / step.inside;
+        while at.get(kept) == Some(&i) {
+            for (n, sum) in sums.iter().enumerate() {
+                output[n * at.len() + kept] = sum / step.inside;
+            }
+            kept += 1;
         }
     }
 }
@@ -271,14 +287,9 @@ fn box_along_columns(input: &[f32], output: &mut [f32], columns: usize) {
     }
 }
 
-/// Samples at the centres of a 64 × 64 raster of cells.
-#[inline(always)]
-fn decimate(luma: &[f32], rows: usize, columns: usize) -> Grid {
-    let centre = |cell: usize, side: usize| (2 * cell + 1) * side / (2 * GRID);
-    std::array::from_fn(|i| {
-        let row = &luma[centre(i, rows) * columns..][..columns];
-        std::array::from_fn(|j| row[centre(j, columns)])
-    })
+/// Where a side is sampled: at the centres of 64 cells.
+fn centres(side: usize) -> [usize; GRID] {
+    std::array::from_fn(|cell| (2 * cell + 1) * side / (2 * GRID))
 }
 
 /// Gradients between neighbours, each in hundredths of the value range rounded towards zero, summed and divided by 90.

@@ -137,20 +137,18 @@ impl Mirror {
     }
 }
 
-/// Columns of the square around the disc, and one more: whole lanes are summed.
-const SQUARE: usize = 2 * DISC as usize + 2;
+/// Columns of the square around the disc, and more: whole lanes are summed. A corner is so far from the border that they exist.
+const SQUARE: usize = 32;
 
-/// For each row of the disc 1 and the distance from the middle column where the disc is, 0 elsewhere.
-static WEIGHTS: [[[i16; SQUARE]; 2]; SQUARE - 1] = {
-    let mut rows = [[[0; SQUARE]; 2]; SQUARE - 1];
-    let mut dy = -DISC;
+/// For each distance from the middle row all bits where the disc is, none elsewhere.
+static INSIDE: [[u8; SQUARE]; DISC as usize + 1] = {
+    let mut rows = [[0; SQUARE]; DISC as usize + 1];
+    let mut dy = 0;
     while dy <= DISC {
         let mut dx = -DISC;
         while dx <= DISC {
             if dx * dx + dy * dy <= DISC * DISC {
-                let (row, column) = ((dy + DISC) as usize, (dx + DISC) as usize);
-                rows[row][0][column] = 1;
-                rows[row][1][column] = dx as i16;
+                rows[dy as usize][(dx + DISC) as usize] = u8::MAX;
             }
             dx += 1;
         }
@@ -162,16 +160,32 @@ static WEIGHTS: [[[i16; SQUARE]; 2]; SQUARE - 1] = {
 /// Direction of the centroid of brightness around a corner.
 #[inline(always)]
 pub(super) fn orientation(plane: &Plane, x: usize, y: usize) -> f32 {
-    let (mut mx, mut my) = (0i32, 0i32);
     let reach = DISC as usize;
-    for (row, [inside, along]) in WEIGHTS.iter().enumerate() {
-        let line = &plane.row(y + row - reach)[x - reach..x - reach + SQUARE];
-        let mut sum = 0;
-        for ((&v, &inside), &along) in line.iter().zip(inside).zip(along) {
-            sum += i32::from(inside) * i32::from(v);
-            mx += i32::from(along) * i32::from(v);
+    let row = |y: usize| {
+        let at = y * plane.width + x - reach;
+        let mut row = [0; SQUARE];
+        row.copy_from_slice(&plane.data[at..at + SQUARE]);
+        row
+    };
+    // Sixteen bits hold them all: a column has 23 pixels, and the distances of eleven add up to 66.
+    let mut columns = [0i16; SQUARE];
+    // Lower half less upper half: of the rows at least so far from the middle, and the sum of these.
+    let (mut farther, mut moments) = ([0i16; SQUARE], [0i16; SQUARE]);
+    for step in (1..=reach).rev() {
+        let (above, below) = (row(y - step), row(y + step));
+        for lane in 0..SQUARE {
+            let [a, b] = [above[lane], below[lane]].map(|v| i16::from(v & INSIDE[step][lane]));
+            columns[lane] += a + b;
+            farther[lane] += b - a;
+            moments[lane] += farther[lane];
         }
-        my += (row as i32 - DISC) * sum;
+    }
+    let middle = row(y);
+    let (mut mx, mut my) = (0i32, 0i32);
+    for lane in 0..SQUARE {
+        let column = columns[lane] + i16::from(middle[lane] & INSIDE[0][lane]);
+        mx += i32::from(column) * (lane as i32 - DISC);
+        my += i32::from(moments[lane]);
     }
     (my as f32).atan2(mx as f32)
 }
@@ -276,6 +290,30 @@ pub(super) fn distance(a: &Bits, b: &Bits) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn orientation_is_that_of_the_centroid() {
+        let (width, height) = (40, 37);
+        let noise = |i: usize| (i.wrapping_mul(2_654_435_761) >> 13) as u8;
+        let plane = Plane::new(width, height, (0..width * height).map(noise).collect());
+        for (x, y) in [(14, 14), (25, 22), (20, 18), (14, 22)] {
+            let (mut mx, mut my) = (0, 0);
+            for dy in -DISC..=DISC {
+                for dx in (-DISC..=DISC).filter(|dx| dx * dx + dy * dy <= DISC * DISC) {
+                    let v = i32::from(plane.row((y + dy) as usize)[(x + dx) as usize]);
+                    mx += dx * v;
+                    my += dy * v;
+                }
+            }
+            let expected = (my as f32).atan2(mx as f32);
+            assert_eq!(
+                orientation(&plane, x as usize, y as usize).to_bits(),
+                expected.to_bits()
+            );
+        }
+        let bright = Plane::new(width, height, vec![u8::MAX; width * height]);
+        assert_eq!(orientation(&bright, 14, 14), 0.0);
+    }
 
     #[test]
     fn distance_counts_bits() {

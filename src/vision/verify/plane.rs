@@ -93,21 +93,26 @@ impl Plane {
         let sx = self.width as f32 / width as f32;
         let sy = self.height as f32 / height as f32;
         // At the border the second neighbour weighs nothing: whatever follows will do.
-        let columns: Vec<(u32, i32)> = (0..width)
+        let (firsts, across): (Vec<u32>, Vec<i32>) = (0..width)
             .map(|x| weights((x as f32 + 0.5) * sx - 0.5, self.width))
             .map(|(first, _, weight)| (first as u32, i32::from(weight)))
-            .collect();
+            .unzip();
         let mut data = vec![0; width * height];
         let mut blended = vec![0u16; self.width + 1];
+        let mut pairs = vec![0u32; width];
         for (y, out) in data.chunks_exact_mut(width).enumerate() {
             let (y0, y1, fy) = weights((y as f32 + 0.5) * sy - 0.5, self.height);
             let (top, bottom) = (self.row(y0), self.row(y1));
             for ((out, &t), &b) in blended.iter_mut().zip(top).zip(bottom) {
                 *out = u16::from(t) * (256 - fy) + u16::from(b) * fy;
             }
-            for (out, &(first, weight)) in out.iter_mut().zip(&columns) {
+            // Only the reading is one by one.
+            for (pair, &first) in pairs.iter_mut().zip(&firsts) {
                 let two = &blended[first as usize..first as usize + 2];
-                let (left, right) = (i32::from(two[0]), i32::from(two[1]));
+                *pair = u32::from(two[0]) | u32::from(two[1]) << 16;
+            }
+            for ((out, &pair), &weight) in out.iter_mut().zip(&pairs).zip(&across) {
+                let (left, right) = ((pair & 0xffff) as i32, (pair >> 16) as i32);
                 *out = ((256 * left + (right - left) * weight + (1 << 15)) >> 16) as u8;
             }
         }

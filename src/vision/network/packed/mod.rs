@@ -205,7 +205,7 @@ impl CustomOp1 for PackedNetwork {
         }
         let images = conv::contiguous(storage, layout)?;
         let mut features = vec![0.0; count * self.dim];
-        let group = count.div_ceil(rayon::current_num_threads()).clamp(1, GROUP);
+        let group = count.clamp(1, GROUP);
         let image = height * width * channels;
         let run = |(images, features): (&[f32], &mut [f32])| {
             let shape = [images.len() / image, height, width];

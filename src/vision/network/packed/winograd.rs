@@ -17,8 +17,8 @@ const IN: usize = 6;
 const OUT: usize = 4;
 /// Tiles transformed before they are multiplied: what they become still lies in the second-level cache.
 const CHUNK: usize = 40;
-/// Fewer tiles than this do not pay for reading four times as many weights.
-const MIN_TILES: usize = 24;
+/// Fewer tiles than this do not pay for reading four times as many weights. Those of the last stage of one image do: 9.
+const MIN_TILES: usize = 8;
 
 /// A convolution's weights in Winograd's domain, one matrix for each position.
 #[derive(Debug, Clone)]
