@@ -76,7 +76,8 @@ enum State {
 
 impl Agenda {
     /// An agenda of candidate `pairs` among `images` images. Leaders are those whom their neighbours promise to resemble most;
-    /// of equal ones the first by `order`, which compares positions.
+    /// of those that are nearly as good as the best of their family the first by `order`, which compares positions: around
+    /// it the group will be formed, and whoever else led would be a leader for nothing.
     #[must_use]
     pub fn new(images: usize, pairs: Vec<Promising>, order: impl Fn(u32, u32) -> std::cmp::Ordering) -> Self {
         let (pairs, unlikely) = split(pairs);
@@ -86,15 +87,26 @@ impl Agenda {
         for pair in &pairs {
             waiting.entry(pair.a).or_default().insert(pair.b);
             waiting.entry(pair.b).or_default().insert(pair.a);
-            // In tenths: of several that all resemble each other `order` chooses.
-            let promise = (f64::from(pair.promise.clamp(0.0, 1.0)) * 10.0).round() as u64;
+            let promise = (f64::from(pair.promise.clamp(0.0, 1.0)) * 1000.0).round() as u64;
             weight[pair.a as usize] += promise;
             weight[pair.b as usize] += promise;
         }
+        let mut most = weight.clone();
+        for pair in pairs.iter().filter(|pair| pair.promise >= LIKELY) {
+            for (one, other) in [(pair.a, pair.b), (pair.b, pair.a)] {
+                most[one as usize] = most[one as usize].max(weight[other as usize]);
+            }
+        }
+        // Whoever is nearly as good as the best of its family is as good: `order` chooses.
+        let place = |image: usize| {
+            let (weight, most) = (weight[image], most[image]);
+            if weight * 10 >= most * 9 { most } else { weight }
+        };
+        let place: Vec<u64> = (0..images).map(place).collect();
         let mut by_rank: Vec<u32> = (0u32..).take(images).collect();
         by_rank.sort_by(|&x, &y| {
-            weight[y as usize]
-                .cmp(&weight[x as usize])
+            place[y as usize]
+                .cmp(&place[x as usize])
                 .then_with(|| order(x, y))
                 .then(x.cmp(&y))
         });
@@ -332,6 +344,24 @@ mod tests {
         ];
         let mut agenda = Agenda::new(4, pairs.to_vec(), |x, y| x.cmp(&y));
         assert_eq!(agenda.next_round(), [(0, 2), (1, 2), (2, 3)]);
+    }
+
+    #[test]
+    fn of_those_nearly_as_good_as_the_best_the_first_in_order_leads() {
+        // 3 is a little ahead of 0 and 2; 1, which `order` would put first of all, is far behind; 4 promises little to anybody.
+        let promise = |a, b, promise| Promising { a, b, promise };
+        let pairs = [
+            promise(0, 2, 0.96),
+            promise(0, 3, 0.99),
+            promise(2, 3, 0.99),
+            promise(0, 1, 0.4),
+            promise(1, 2, 0.4),
+            promise(1, 3, 0.45),
+            promise(1, 4, 0.05),
+        ];
+        let first = |x: u32| [1, 0, 2, 3, 4].iter().position(|&image| image == x);
+        let mut agenda = Agenda::new(5, pairs.to_vec(), |x, y| first(x).cmp(&first(y)));
+        assert_eq!(agenda.next_round(), [(0, 1), (0, 2), (0, 3)]);
     }
 
     #[test]

@@ -68,6 +68,8 @@ const SHRUNK: f32 = 0.85;
 const CLEARLY: u64 = 50;
 /// Agreement that takes at least four other files, however close.
 const MANY: u64 = 3500;
+/// Aspects that differ by less are one, as a share: small copies have whole pixels too.
+const SAME_ASPECT: f32 = 0.015;
 /// Images of a family that are asked how well they agree.
 const LARGEST_FAMILY: usize = 1000;
 
@@ -176,14 +178,28 @@ fn is_clearly_less(agreement: u64, than: u64) -> bool {
 }
 
 /// Notes in `candidates` what their likely copies, by position, let expect before anything is verified: how well their
-/// family agrees with them, and which were turned.
+/// family agrees with them, and which were altered: agree with it clearly less, or have a shape of their own. `aspect` is the
+/// longer side by the shorter.
 pub fn expect(
     candidates: &mut [Candidate],
     likely: impl Iterator<Item = (usize, usize)> + Clone,
     similarity: impl Fn(usize, usize) -> Similarity,
+    aspect: impl Fn(usize) -> f32,
 ) {
     agree(candidates, likely.clone(), similarity);
-    turn(candidates, likely);
+    turn(candidates, likely.clone());
+    for family in families(likely) {
+        let alike = |&image: &usize| {
+            let same =
+                |&&other: &&usize| (aspect(image) - aspect(other)).abs() <= SAME_ASPECT * aspect(image);
+            family.iter().filter(same).count()
+        };
+        let shared: Vec<usize> = family.iter().map(alike).collect();
+        let most = shared.iter().copied().max().unwrap_or(0);
+        for (&image, count) in family.iter().zip(shared) {
+            candidates[image].altered = candidates[image].turned || 2 * count < most;
+        }
+    }
 }
 
 /// Adds up how well each family agrees with its images. Not every pair of a family is verified, so its matches do not tell.

@@ -13,6 +13,15 @@ pub(super) fn wide<K: Kernel>(kernel: K) -> K::Output {
     kernel.call()
 }
 
+/// The same with AVX-512 where the processor has it: for loops that keep more sums than sixteen registers hold.
+pub(super) fn roomy<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx512) = pulp::x86::V4::try_new() {
+        return avx512.vectorize(kernel);
+    }
+    wide(kernel)
+}
+
 /// The whole part of a number from 0 to 2²², as a cast gives it: casts are done one by one, and this side by side.
 #[inline(always)]
 pub(super) fn whole(number: f32) -> i32 {

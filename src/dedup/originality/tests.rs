@@ -260,3 +260,15 @@ fn a_family_keeps_the_picture_and_not_a_copy_with_ground_around_it() {
     assert_eq!(groups.len(), 1, "{groups:?}");
     assert_eq!((groups[0].keeper, groups[0].members.len()), (0, 6));
 }
+
+#[test]
+fn whoever_has_a_shape_of_its_own_is_expected_to_be_cropped_or_framed() {
+    let mut images: Vec<Candidate> = ["a", "b", "c", "d", "e", "f"].map(candidate).to_vec();
+    // A small copy rounds its sides, d is framed, and of e and f nobody knows which was.
+    let aspects = [1.5, 1.5, 1.495, 1.4, 1.5, 1.3];
+    let likely = [(0, 1), (0, 2), (0, 3), (1, 3), (4, 5)];
+    let close = |_, _| Similarity::clamped(0.9);
+    expect(&mut images, likely.into_iter(), close, |image| aspects[image]);
+    let altered: Vec<bool> = images.iter().map(|image| image.altered).collect();
+    assert_eq!(altered, [false, false, false, true, false, false]);
+}

@@ -212,7 +212,11 @@ impl<'a> Comparer<'a> {
             .iter()
             .filter(|pair| pair.promise >= EXPECTED)
             .map(|pair| (pair.a as usize, pair.b as usize));
-        originality::expect(&mut expected, pairs, |a, b| self.similarity(a, b));
+        let aspect = |place: usize| {
+            let print = &self.contents[place].known.fingerprint;
+            print.width.max(print.height) as f32 / print.width.min(print.height).max(1) as f32
+        };
+        originality::expect(&mut expected, pairs, |a, b| self.similarity(a, b), aspect);
         expected
     }
 

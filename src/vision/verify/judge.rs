@@ -111,6 +111,8 @@ struct Candidate {
     map: Affine,
     inliers: usize,
     tiles: Vec<Tile>,
+    /// What each of the tiles says.
+    verdicts: Vec<Verdict>,
     /// Pixels of A's preview per pixel of the plane the tiles were measured on.
     unit: f64,
     /// The finest planes of equal size, in the pyramids of A and B.
@@ -231,11 +233,13 @@ impl Candidate {
             return None;
         }
         let tone = tone(&tiles);
-        let count = |verdict| tiles.iter().filter(|t| judge(t, tone) == verdict).count();
+        let verdicts: Vec<Verdict> = tiles.iter().map(|tile| judge(tile, tone)).collect();
+        let count = |verdict| verdicts.iter().filter(|&&found| found == verdict).count();
         let (agreeing, disagreeing) = (count(Verdict::Agrees), count(Verdict::Disagrees));
         let contradicting = tiles
             .iter()
-            .filter(|t| judge(t, tone) == Verdict::Disagrees && unexplained(t, tone) > CONTRADICTS)
+            .zip(&verdicts)
+            .filter(|(t, verdict)| **verdict == Verdict::Disagrees && unexplained(t, tone) > CONTRADICTS)
             .count();
         Some(Self {
             unit,
@@ -248,6 +252,7 @@ impl Candidate {
             disagreeing,
             contradicting,
             tiles,
+            verdicts,
         })
     }
 
@@ -291,7 +296,7 @@ impl Candidate {
         let mut steps: Vec<f64> = agreeing
             .iter()
             .filter_map(|t| t.displacement())
-            .map(|[x, y]| x.hypot(y) * grain)
+            .map(|[x, y]| (x * x + y * y).sqrt() * grain)
             .collect();
         steps.sort_by(f64::total_cmp);
         if steps.is_empty() {
@@ -359,7 +364,8 @@ impl Candidate {
     }
 
     fn with(&self, verdict: Verdict) -> impl Iterator<Item = &Tile> {
-        self.tiles.iter().filter(move |t| judge(t, self.tone) == verdict)
+        let tiles = self.tiles.iter().zip(&self.verdicts);
+        tiles.filter_map(move |(tile, found)| (*found == verdict).then_some(tile))
     }
 
     fn transform(&self, a: &Features, b: &Features) -> Transform {
@@ -436,8 +442,11 @@ pub(super) fn judge(tile: &Tile, (gain, offset): (f32, f32)) -> Verdict {
     }
     let left = unexplained(tile, (gain, offset));
     let fits = tile.correlation >= AGREES || (tile.correlation > 0.3 && left <= NOISE);
-    let still = tile.displacement().is_none_or(|[x, y]| x.hypot(y) <= MOVED);
-    if fits && still {
+    let is_still = || {
+        tile.displacement()
+            .is_none_or(|[x, y]| x * x + y * y <= MOVED * MOVED)
+    };
+    if fits && is_still() {
         Verdict::Agrees
     } else {
         Verdict::Disagrees

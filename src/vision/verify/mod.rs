@@ -22,6 +22,7 @@ mod plane;
 mod planes;
 mod refine;
 mod regions;
+mod sampling;
 mod tiles;
 mod traces;
 
@@ -32,7 +33,7 @@ use std::sync::OnceLock;
 
 use image::RgbImage;
 
-use super::wide::{Kernel, wide};
+use super::wide::{Kernel, roomy};
 use crate::types::{Region, Transform};
 use describe::{Bits, Keypoint, Mirror};
 use plane::Plane;
@@ -123,7 +124,7 @@ impl Features {
     #[must_use]
     pub fn extract(preview: &RgbImage) -> Self {
         let luma = Plane::luma(preview);
-        let (chroma, texture) = wide(Look { preview, luma: &luma });
+        let (chroma, texture) = roomy(Look { preview, luma: &luma });
         let views = frame::views(&luma);
         let mut pyramid = vec![luma];
         while pyramid.len() < 6 {
@@ -161,7 +162,7 @@ impl Features {
 
     /// The keypoints, bright corners first: corners of one kind are compared with each other only.
     fn keypoints(&self) -> &[Keypoint] {
-        self.keypoints.get_or_init(|| wide(Describe(&self.luma[0])))
+        self.keypoints.get_or_init(|| roomy(Describe(&self.luma[0])))
     }
 
     /// Whether it is a pattern that repeats.

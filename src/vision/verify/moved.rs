@@ -5,8 +5,9 @@
 
 use super::affine::Affine;
 use super::plane::Plane;
-use super::tiles::{Tile, sample_row};
-use crate::vision::wide::{Kernel, wide};
+use super::sampling::sample_row;
+use super::tiles::Tile;
+use crate::vision::wide::{Kernel, roomy};
 
 /// How far is looked, in pixels of the plane compared.
 const REACH: usize = 28;
@@ -43,7 +44,7 @@ pub(super) fn moved<'t>(
     let steps: Vec<[f32; 2]> = chosen
         .iter()
         .filter_map(|tile| {
-            wide(Search {
+            roomy(Search {
                 target,
                 source,
                 map,

@@ -5,7 +5,7 @@
 
 use image::RgbImage;
 
-use crate::vision::wide::{Kernel, wide};
+use crate::vision::wide::{Kernel, roomy};
 
 /// Side of the blocks that chroma is averaged over, in pixels.
 const BLOCK: usize = 4;
@@ -31,7 +31,7 @@ impl Plane {
 
     /// Luma of an RGB image, BT.601 weights.
     pub(super) fn luma(image: &RgbImage) -> Self {
-        let data = wide(Luma(image.as_raw().as_chunks().0));
+        let data = roomy(Luma(image.as_raw().as_chunks().0));
         Self::new(image.width() as usize, image.height() as usize, data)
     }
 

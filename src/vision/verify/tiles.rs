@@ -2,7 +2,8 @@
 
 use super::affine::Affine;
 use super::plane::Plane;
-use crate::vision::wide::{Kernel, whole, wide};
+use super::sampling::sample_row;
+use crate::vision::wide::{Kernel, roomy};
 
 /// What one tile of the target shows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,7 +67,7 @@ pub(super) enum Grid {
 /// Compares `target` with `source`, tiles of about `side` pixels; `map` leads from pixels of the target to pixels
 /// of the source. Tiles that do not fall wholly within the source are left out.
 pub(super) fn measure(target: &Plane, source: &Plane, map: &Affine, side: usize) -> Vec<Tile> {
-    wide(Measure::<true> {
+    roomy(Measure::<true> {
         target,
         source,
         map,
@@ -77,7 +78,7 @@ pub(super) fn measure(target: &Plane, source: &Plane, map: &Affine, side: usize)
 
 /// The same without the fine detail, which is 0 in the answer: all that refining a map asks for.
 pub(super) fn outline(target: &Plane, source: &Plane, map: &Affine, side: usize, grid: Grid) -> Vec<Tile> {
-    wide(Measure::<false> {
+    roomy(Measure::<false> {
         target,
         source,
         map,
@@ -111,20 +112,40 @@ impl<const DETAIL: bool> Kernel for Measure<'_, DETAIL> {
         let rows = (target.height / side).max(1);
         let mut tiles = Vec::with_capacity(columns * rows);
         let mut scratch = Scratch::default();
+        let edges = |column: usize| {
+            (
+                column * target.width / columns,
+                (column + 1) * target.width / columns,
+            )
+        };
         for row in 0..rows {
             let (top, bottom) = (row * target.height / rows, (row + 1) * target.height / rows);
-            for column in 0..columns {
-                if grid == Grid::Chessboard && (row + column) % 2 == 1 {
+            if grid == Grid::All {
+                // What lies within the source lies side by side: a row of tiles is sampled at once.
+                let is_within = |column: &usize| {
+                    let (left, right) = edges(*column);
+                    is_within(source, map, [left, right, top, bottom])
+                };
+                let Some(first) = (0..columns).find(is_within) else {
                     continue;
+                };
+                let end = (first..columns)
+                    .find(|column| !is_within(column))
+                    .unwrap_or(columns);
+                let bounds = [edges(first).0, edges(end - 1).1, top, bottom];
+                scratch.fill(target, source, map, bounds);
+                for column in first..end {
+                    let (left, right) = edges(column);
+                    tiles.push(scratch.compare::<DETAIL>([left, right, top, bottom]));
                 }
-                let (left, right) = (
-                    column * target.width / columns,
-                    (column + 1) * target.width / columns,
-                );
-                let bounds = [left, right, top, bottom];
-                if scratch.sample(source, map, bounds) {
-                    scratch.copy(target, bounds);
-                    tiles.push(scratch.compare::<DETAIL>(bounds));
+            } else {
+                for column in (row % 2..columns).step_by(2) {
+                    let (left, right) = edges(column);
+                    let bounds = [left, right, top, bottom];
+                    if is_within(source, map, bounds) {
+                        scratch.fill(target, source, map, bounds);
+                        tiles.push(scratch.compare::<DETAIL>(bounds));
+                    }
                 }
             }
         }
@@ -134,53 +155,68 @@ impl<const DETAIL: bool> Kernel for Measure<'_, DETAIL> {
 
 /// Pixels of the source that a tile may reach beyond its border.
 const SLACK: f64 = 0.75;
-/// Pixels that are sampled and summed side by side.
+/// Pixels that are summed side by side.
 const LANES: usize = 8;
 
-/// The warped source under one tile and the target there, both around 0 and with a margin of one pixel. Rows are
-/// `stride` apart, and that leaves room for whole lanes.
+/// Whether a tile of the target lies within the source.
+#[inline(always)]
+fn is_within(source: &Plane, map: &Affine, [left, right, top, bottom]: [usize; 4]) -> bool {
+    let (width, height) = (source.width as f64, source.height as f64);
+    let corners = [(left, top), (right, top), (left, bottom), (right, bottom)];
+    let mut is_within = source.width >= 2 && source.height >= 2;
+    for (x, y) in corners {
+        let [sx, sy] = map.apply([x as f64, y as f64]);
+        is_within &= sx >= -SLACK && sy >= -SLACK && sx <= width + SLACK && sy <= height + SLACK;
+    }
+    is_within
+}
+
+/// The warped source under a tile or a row of them and the target there, both around 0 and with a margin of one pixel. Rows
+/// are `stride` apart, and that leaves room for whole lanes.
 #[derive(Default)]
 struct Scratch {
     samples: Vec<f32>,
     pixels: Vec<f32>,
     stride: usize,
+    /// Left, right, top, bottom in pixels of the target.
+    bounds: [usize; 4],
 }
 
 impl Scratch {
-    /// Fills the samples; false when the tile leaves the source.
+    /// Samples the source and copies the target; beyond the border of this its outermost pixels are repeated.
     #[inline(always)]
-    fn sample(&mut self, source: &Plane, map: &Affine, [left, right, top, bottom]: [usize; 4]) -> bool {
-        let corners = [(left, top), (right, top), (left, bottom), (right, bottom)].map(|(x, y)| {
-            let [sx, sy] = map.apply([x as f64, y as f64]);
-            [sx, sy]
-        });
-        let (width, height) = (source.width as f64, source.height as f64);
-        let is_within = corners
-            .iter()
-            .all(|&[sx, sy]| sx >= -SLACK && sy >= -SLACK && sx <= width + SLACK && sy <= height + SLACK);
-        if !is_within || source.width < 2 || source.height < 2 {
-            return false;
-        }
+    fn fill(
+        &mut self,
+        target: &Plane,
+        source: &Plane,
+        map: &Affine,
+        bounds @ [left, right, top, bottom]: [usize; 4],
+    ) {
         let (wide, high) = (right - left + 2, bottom - top + 2);
         // The last lanes may begin anywhere in a row, and have a neighbour to the right.
         self.stride = wide.next_multiple_of(LANES) + LANES;
-        self.samples.clear();
-        self.samples.resize(self.stride * high, 0.0);
-        for (y, row) in self.samples.chunks_exact_mut(self.stride).enumerate() {
-            let start = [left as f64 - 0.5, top as f64 - 0.5 + y as f64];
-            sample_row(source, map, start, &mut row[..wide.next_multiple_of(LANES)]);
+        let [last_left, last_right, last_top, last_bottom] = self.bounds;
+        // Two rows of the margins are those of the tiles above.
+        let mut known = 0;
+        if [last_left, last_right, last_bottom] == [left, right, top] && last_bottom > last_top {
+            known = 2;
+            let from = (last_bottom - last_top) * self.stride;
+            for buffer in [&mut self.samples, &mut self.pixels] {
+                buffer.copy_within(from..from + 2 * self.stride, 0);
+            }
         }
-        true
-    }
-
-    /// Copies the target; beyond its border the outermost pixels are repeated.
-    #[inline(always)]
-    fn copy(&mut self, target: &Plane, [left, right, top, bottom]: [usize; 4]) {
-        self.pixels.clear();
-        self.pixels.resize(self.samples.len(), 0.0);
+        self.bounds = bounds;
+        // What is left over from other tiles counts nowhere.
+        self.samples.resize(self.stride * high, 0.0);
+        self.pixels.resize(self.stride * high, 0.0);
         let count = right - left;
-        for (y, out) in (top..bottom + 2).zip(self.pixels.chunks_exact_mut(self.stride)) {
-            let row = target.row(y.saturating_sub(1).min(target.height - 1));
+        for y in known..high {
+            let at = y * self.stride;
+            let start = [left as f64 - 0.5, top as f64 - 0.5 + y as f64];
+            let samples = &mut self.samples[at..at + wide.next_multiple_of(LANES)];
+            sample_row(source, map, start, samples);
+            let row = target.row((top + y).saturating_sub(1).min(target.height - 1));
+            let out = &mut self.pixels[at..at + wide];
             for (out, &v) in out[1..=count].iter_mut().zip(&row[left..right]) {
                 *out = f32::from(v) - 128.0;
             }
@@ -189,13 +225,15 @@ impl Scratch {
         }
     }
 
+    /// One of the tiles that it was filled for.
     #[inline(always)]
     fn compare<const DETAIL: bool>(&self, [left, right, top, bottom]: [usize; 4]) -> Tile {
         let mut sums = Sums::<Lanes>::default();
         let (count, stride) = (right - left, self.stride);
+        let first = left - self.bounds[0];
         for y in 1..=bottom - top {
             for x in (0..count).step_by(LANES) {
-                let at = y * stride + 1 + x;
+                let at = y * stride + 1 + first + x;
                 let mut keep = [0.0; LANES];
                 keep[..(count - x).min(LANES)].fill(1.0);
                 sums.add::<DETAIL>(
@@ -207,101 +245,6 @@ impl Scratch {
         }
         sums.tile([left, right, top, bottom], (count * (bottom - top)) as f32)
     }
-}
-
-/// Samples `source` by bilinear interpolation along a row of the target that starts at `start`, a continuous coordinate;
-/// brightness around 0. Whole lanes are filled. Places outside the source are brought to its border.
-#[inline(always)]
-pub(super) fn sample_row(source: &Plane, map: &Affine, start: [f64; 2], row: &mut [f32]) {
-    let [a, _, _, d, ..] = map.0.map(|v| v as f32);
-    let [x0, y0] = map.apply(start).map(|v| v as f32 - 0.5);
-    let mut first = 0.0;
-    for lanes in row.as_chunks_mut::<LANES>().0 {
-        let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
-        for lane in 0..LANES {
-            let at = first + lane as f32;
-            (x[lane], y[lane]) = (x0 + a * at, y0 + d * at);
-        }
-        *lanes = sampled(source, x, y);
-        first += LANES as f32;
-    }
-}
-
-#[inline(always)]
-fn sampled(plane: &Plane, mut x: Lanes, mut y: Lanes) -> Lanes {
-    let (width, height) = (plane.width as i32, plane.height as i32);
-    let (mut row, mut column) = ([0i32; LANES], [0i32; LANES]);
-    // Loops over lanes, not closures over arrays: those are compiled apart, for any processor.
-    for lane in 0..LANES {
-        x[lane] = x[lane].clamp(0.0, (width - 1) as f32);
-        y[lane] = y[lane].clamp(0.0, (height - 1) as f32);
-        // At the far border the last pixel is the second of a pair.
-        column[lane] = whole(x[lane]).clamp(0, width - 2);
-        row[lane] = whole(y[lane]).clamp(0, height - 2);
-    }
-    let mut differs = [0i32; LANES];
-    for lane in 0..LANES {
-        differs[lane] = (row[lane] ^ row[0]) | (column[lane] ^ (column[0] + lane as i32));
-    }
-    let is_run = differs.iter().fold(0, |any, lane| any | lane) == 0;
-    let at = (row[0] * width + column[0]) as usize;
-    let corners = if is_run {
-        neighbours(&plane.data[at..], &plane.data[at + plane.width..])
-    } else {
-        scattered(plane, &row, &column)
-    };
-    let [a, b, c, d] = corners;
-    let mut samples = [0.0; LANES];
-    for lane in 0..LANES {
-        let (fx, fy) = (x[lane] - column[lane] as f32, y[lane] - row[lane] as f32);
-        let (top, bottom) = (
-            a[lane] + (b[lane] - a[lane]) * fx,
-            c[lane] + (d[lane] - c[lane]) * fx,
-        );
-        samples[lane] = top + (bottom - top) * fy - 128.0;
-    }
-    samples
-}
-
-/// The four pixels around each of as many places side by side: one load where one lane after the other would take eight. Most
-/// copies have the size of their original, or nearly, once planes are chosen.
-#[inline(always)]
-fn neighbours(top: &[u8], bottom: &[u8]) -> [Lanes; 4] {
-    let (top, bottom) = (&top[..=LANES], &bottom[..=LANES]);
-    let mut corners = [[0.0; LANES]; 4];
-    for lane in 0..LANES {
-        corners[0][lane] = f32::from(top[lane]);
-        corners[1][lane] = f32::from(top[lane + 1]);
-        corners[2][lane] = f32::from(bottom[lane]);
-        corners[3][lane] = f32::from(bottom[lane + 1]);
-    }
-    corners
-}
-
-/// The four pixels around each of any places.
-#[inline(always)]
-fn scattered(plane: &Plane, row: &[i32; LANES], column: &[i32; LANES]) -> [Lanes; 4] {
-    let width = plane.width as i32;
-    let mut places = [0i32; LANES];
-    for lane in 0..LANES {
-        places[lane] = row[lane] * width + column[lane];
-    }
-    let (mut top, mut bottom) = ([0u16; LANES], [0u16; LANES]);
-    let above = &plane.data[..plane.data.len() - plane.width];
-    let beneath = &plane.data[plane.width..];
-    for lane in 0..LANES {
-        let at = places[lane].cast_unsigned() as usize;
-        top[lane] = u16::from_le_bytes([above[at], above[at + 1]]);
-        bottom[lane] = u16::from_le_bytes([beneath[at], beneath[at + 1]]);
-    }
-    let mut corners = [[0.0; LANES]; 4];
-    for lane in 0..LANES {
-        corners[0][lane] = f32::from(top[lane] & 0xff);
-        corners[1][lane] = f32::from(top[lane] >> 8);
-        corners[2][lane] = f32::from(bottom[lane] & 0xff);
-        corners[3][lane] = f32::from(bottom[lane] >> 8);
-    }
-    corners
 }
 
 /// Sums over one tile of products of target `t`, source `s`, gradients `gx`, `gy`, fine detail `ft`, `fs`.
@@ -461,6 +404,55 @@ impl Sums<Lanes> {
             fine_energy: sums.ftt / n,
             structure: [sums.gxx, sums.gxy, sums.gyy].map(|v| f64::from(v) * square),
             pull: b.map(f64::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_tiles_show_what_single_tiles_show() {
+        let picture = |width: usize, height: usize| {
+            let level = |i: usize| {
+                let (x, y) = ((i % width) as f32 * 0.21, (i / width) as f32 * 0.17);
+                (128.0 + 60.0 * (x + 0.4 * y).sin() + 50.0 * (y - 0.3 * x).cos()) as u8
+            };
+            Plane::new(width, height, (0..width * height).map(level).collect())
+        };
+        // Sides that tiles do not divide evenly, and tiles that leave the source on every side.
+        let (target, source) = (picture(131, 103), picture(117, 90));
+        for map in [
+            [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+            [0.9, 0.05, 4.0, -0.04, 0.95, 3.0],
+            [1.1, 0.0, -20.3, 0.0, 1.1, -15.8],
+            [-0.8, 0.1, 110.0, 0.1, 0.8, 2.0],
+        ] {
+            let map = Affine(map);
+            let all = outline(&target, &source, &map, 16, Grid::All);
+            let some = outline(&target, &source, &map, 16, Grid::Chessboard);
+            let count = all.len();
+            assert!(
+                some.len() * 2 <= count + 7 && some.len() >= 5,
+                "{} of {count}",
+                some.len()
+            );
+            for tile in some {
+                let same = all.iter().find(|other| other.bounds == tile.bounds);
+                let same = same.expect("all tiles are more than some");
+                let differ = [
+                    (tile.correlation - same.correlation) * 100.0,
+                    tile.spread_source - same.spread_source,
+                    tile.mean_source - same.mean_source,
+                    tile.mean_target - same.mean_target,
+                    ((tile.pull[0] - same.pull[0]) / tile.structure[0].max(1.0)) as f32,
+                ];
+                assert!(
+                    differ.iter().all(|d| d.abs() < 0.01),
+                    "{differ:?} {tile:?} {same:?}"
+                );
+            }
         }
     }
 }

@@ -74,8 +74,9 @@ pub fn traces(a: &Features, b: &Features, transform: &Transform, changed: &[Regi
     };
     let rest_a = rest(luma_a, transform);
     let rest_b = rest(luma_b, &back);
-    let here = Grain::of(luma_a, &|at| within(changed, at));
-    let there = Grain::of(luma_b, &|at| within(changed, back.apply(at)));
+    let boxes: Vec<Bounds> = changed.iter().map(bounds).collect();
+    let here = Grain::of(luma_a, &Part::inside(&Transform::IDENTITY, &boxes));
+    let there = Grain::of(luma_b, &Part::inside(&back, &boxes));
     // Smaller, the same picture has more and harder edges.
     let area = |plane: &Plane| (plane.width * plane.height) as f64;
     let scale = transform.scale_between(area(luma_a), area(luma_b));
@@ -92,21 +93,77 @@ pub fn traces(a: &Features, b: &Features, transform: &Transform, changed: &[Regi
     }
 }
 
-fn within(regions: &[Region], [x, y]: [f64; 2]) -> bool {
-    let inside = |from: f32, length: f32, at: f64| at >= f64::from(from) && at <= f64::from(from + length);
-    regions
-        .iter()
-        .any(|r| inside(r.x, r.width, x) && inside(r.y, r.height, y))
+/// Left, right, top, bottom in relative units, edges included.
+type Bounds = [f64; 4];
+
+fn bounds(region: &Region) -> Bounds {
+    let Region { x, y, width, height } = *region;
+    [x, x + width, y, y + height].map(f64::from)
+}
+
+/// The points of an image that a map carries into boxes, or past all of them.
+struct Part<'a> {
+    map: &'a Transform,
+    boxes: &'a [Bounds],
+    inside: bool,
+}
+
+impl<'a> Part<'a> {
+    const fn inside(map: &'a Transform, boxes: &'a [Bounds]) -> Self {
+        Self {
+            map,
+            boxes,
+            inside: true,
+        }
+    }
+
+    const fn outside(map: &'a Transform, boxes: &'a [Bounds]) -> Self {
+        Self {
+            map,
+            boxes,
+            inside: false,
+        }
+    }
+
+    /// Which of the points of a row are meant: those at `x` of ascending `columns`, at the height `y`, relative units.
+    fn mark(&self, columns: &[f64], y: f64, marks: &mut [bool]) {
+        marks.fill(!self.inside);
+        for &[left, right, top, bottom] in self.boxes {
+            let [first, end] = [(0, left, right), (1, top, bottom)]
+                .map(|(axis, low, high)| run(columns, low, high, |x| self.map.apply([x, y])[axis]))
+                .into_iter()
+                .fold([0, columns.len()], |[first, end], [from, to]| {
+                    [first.max(from), end.min(to)]
+                });
+            if first < end {
+                marks[first..end].fill(self.inside);
+            }
+        }
+    }
+}
+
+/// From where to where along ascending `columns` a value that only rises, or only falls, lies between `low` and `high`.
+fn run(columns: &[f64], low: f64, high: f64, value: impl Fn(f64) -> f64) -> [usize; 2] {
+    let (Some(&first), Some(&last)) = (columns.first(), columns.last()) else {
+        return [0, 0];
+    };
+    if value(first) <= value(last) {
+        [
+            columns.partition_point(|&x| value(x) < low),
+            columns.partition_point(|&x| value(x) <= high),
+        ]
+    } else {
+        [
+            columns.partition_point(|&x| value(x) > high),
+            columns.partition_point(|&x| value(x) >= low),
+        ]
+    }
 }
 
 /// What the rest of an image, which `map` carries out of the other one, looks like.
 fn rest(plane: &Plane, map: &Transform) -> Trace {
     // A little away from the seam, which resampling blurs.
-    let outside = |at: [f64; 2]| {
-        let [x, y] = map.apply(at);
-        !(-0.02..=1.02).contains(&x) || !(-0.02..=1.02).contains(&y)
-    };
-    let rest = Grain::of(plane, &outside);
+    let rest = Grain::of(plane, &Part::outside(map, &[[-0.02, 1.02, -0.02, 1.02]]));
     let plain = rest.flat() >= PLAIN;
     let ground = plain || rest.ground() >= GROUND;
     if rest.count < ENOUGH || !ground {
@@ -167,8 +224,8 @@ struct Grain {
 }
 
 impl Grain {
-    /// Over the points, in relative units, that `is_meant` names.
-    fn of(plane: &Plane, is_meant: &dyn Fn([f64; 2]) -> bool) -> Self {
+    /// Over the points of a part of the image.
+    fn of(plane: &Plane, part: &Part<'_>) -> Self {
         let mut grain = Self {
             count: 0,
             flat: 0,
@@ -177,16 +234,18 @@ impl Grain {
         };
         let stride = (plane.width.max(plane.height) / SAMPLES).max(1);
         let (width, height) = (plane.width as f64, plane.height as f64);
+        let columns: Vec<usize> = (0..plane.width.saturating_sub(1)).step_by(stride).collect();
+        let places: Vec<f64> = columns.iter().map(|&x| (x as f64 + 0.5) / width).collect();
+        let mut marks = vec![false; columns.len()];
         for y in (0..plane.height.saturating_sub(1)).step_by(stride) {
+            part.mark(&places, (y as f64 + 0.5) / height, &mut marks);
             let (row, below) = (plane.row(y), plane.row(y + 1));
-            for x in (0..plane.width.saturating_sub(1)).step_by(stride) {
-                if is_meant([(x as f64 + 0.5) / width, (y as f64 + 0.5) / height]) {
-                    let step = row[x].abs_diff(row[x + 1]).max(row[x].abs_diff(below[x]));
-                    grain.count += 1;
-                    grain.levels[usize::from(row[x])] += 1;
-                    grain.flat += u32::from(step <= FLAT);
-                    grain.hard += u32::from(step >= HARD);
-                }
+            for (&x, _) in columns.iter().zip(&marks).filter(|(_, is_meant)| **is_meant) {
+                let step = row[x].abs_diff(row[x + 1]).max(row[x].abs_diff(below[x]));
+                grain.count += 1;
+                grain.levels[usize::from(row[x])] += 1;
+                grain.flat += u32::from(step <= FLAT);
+                grain.hard += u32::from(step >= HARD);
             }
         }
         grain
