@@ -1,7 +1,7 @@
 """The background bank for score normalisation (`normalisation.py` has the scores).
 
-Embeddings of training-pool pictures: 70 % photographs, 12 % procedural, 18 % synthetic. T's are 2,000, 40 % of them as
-an edited view; S's are 6,000, none edited. Nothing of it comes from evaluation data.
+Embeddings of 6,000 training-pool pictures, none of them edited: 70 % photographs, 12 % procedural, 18 % synthetic. Nothing
+of it comes from evaluation data.
 
 bank.safetensors: `bank` int8 N x 256, `scale` float32 N (row = int8 * scale).
 """

@@ -10,8 +10,7 @@ The logarithmic score compares distances by their ratio: a nearness multiplies t
 exp(beta * nearness), so that it weighs much among middling cosines, where look-alikes are, and next to nothing near 1,
 where only copies are. Subtracting from the cosine itself puts distinct look-alikes above ordinary-looking copies, and
 costs recall at high precision. `weight` and `offset` leave the order as it is: the first sets what a PDQ bonus is worth
-beside it, the second puts precision .90 on half A at 0. top_k goes up to 20: with 50 the gain is .004 more, but nearness,
-which people see as `distinctiveness`, would then be on another scale than T's.
+beside it, the second puts precision .90 on half A at 0. top_k goes up to 20: with 50 the gain was .003 more.
 """
 
 from typing import NamedTuple
@@ -31,8 +30,8 @@ class Bank(NamedTuple):
     formula: str
 
 
-# by architecture; T's calibration and thresholds were measured with the linear score
-BANKS = {"doppel-t": Bank(2000, 0.4, "linear"), "doppel-s": Bank(6000, 0.0, "logarithmic")}
+# by architecture
+BANKS = {"doppel-t": Bank(6000, 0.0, "logarithmic"), "doppel-s": Bank(6000, 0.0, "logarithmic")}
 
 
 class Linear(NamedTuple):

@@ -70,8 +70,8 @@ export function similarity(cosine: number): string {
 }
 
 /** Below it many pictures resemble an image, from `RARE` on hardly any (models/MODEL_CARD.md, "Distinctiveness"). */
-const COMMON = 0.735;
-const RARE = 0.785;
+const COMMON = 0.777;
+const RARE = 0.802;
 
 /** How ordinary a picture looks and what a likeness to it is worth; null where that is not known. */
 export function looks(distinctiveness: number | null | undefined): { name: string; meaning: string } | null {

@@ -121,7 +121,7 @@ describe('words', () => {
   });
 
   it('say how ordinary a picture looks, and nothing where no bank says it', () => {
-    expect([0, 0.73, 0.735, 0.78, 0.785, 1].map((value) => looks(value)?.name)).toEqual([
+    expect([0, 0.776, 0.777, 0.801, 0.802, 1].map((value) => looks(value)?.name)).toEqual([
       'Ordinary', 'Ordinary', 'Neither ordinary nor unusual', 'Neither ordinary nor unusual', 'Unusual', 'Unusual',
     ]);
     expect(looks(0.5)?.meaning).toContain('proves little');
