@@ -239,7 +239,7 @@ test('the gallery', { timeout: 1_200_000 }, async (t) => {
     const about = await page.locator('aside').innerText();
     for (const part of ['480 × 360', 'png', id ?? '']) assert.ok(about.includes(part), `${part} in ${about}`);
     const { distinctiveness } = (await get(`${API}/images/${id}`)).body;
-    const look = distinctiveness < 0.7 ? 'Ordinary' : distinctiveness < 0.76 ? 'Neither ordinary nor unusual' : 'Unusual';
+    const look = distinctiveness < 0.777 ? 'Ordinary' : distinctiveness < 0.802 ? 'Neither ordinary nor unusual' : 'Unusual';
     assert.ok(about.includes(`${look} (${distinctiveness.toFixed(2)})`), `${distinctiveness} in ${about}`);
     await page.getByText('Nothing else in this collection is a copy').waitFor();
     await isAccessible(page, 'the image page');
