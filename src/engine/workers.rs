@@ -78,7 +78,7 @@ impl Workers {
         let (reply, answer) = oneshot::channel();
         let work: Work = Box::new(move || {
             if !reply.is_closed() {
-                // Nobody waits for the answer any more: nothing to do.
+                // A caller that gave up meanwhile needs no answer.
                 let _ = reply.send(caught(work));
             }
         });
