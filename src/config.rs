@@ -93,6 +93,9 @@ pub struct Limits {
     /// Longest time that a connection waits for a whole request header, idle ones between two requests included.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
+    /// Longest time that an answer stands still because its reader takes nothing of it.
+    #[serde(with = "humantime_serde")]
+    pub answer_timeout: Duration,
     /// Longest time from the first byte of a request to its answer.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
@@ -182,6 +185,7 @@ impl Default for Limits {
             // Half of the files that most systems let a process open.
             max_connections: 512,
             header_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(600),
             shutdown_timeout: Duration::from_secs(20),
             max_k: 1000,

@@ -1,4 +1,4 @@
-//! Connections: so many at a time, and none that keeps a place without asking for anything.
+//! Connections: so many at a time, and none that keeps a place without asking for anything or taking its answer.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::flowing::Flowing;
 use crate::config::Limits;
 
 /// Pause after the system refused a connection for want of something.
@@ -32,7 +33,7 @@ pub(super) async fn serve(
     stopping: CancellationToken,
 ) {
     let room = Arc::new(Semaphore::new(limits.max_connections));
-    let patience = limits.header_timeout;
+    let (patience, answer_timeout) = (limits.header_timeout, limits.answer_timeout);
     let connections = TaskTracker::new();
     loop {
         let (stream, place) = tokio::select! {
@@ -40,7 +41,7 @@ pub(super) async fn serve(
             accepted = accept(&listener, &room) => accepted,
         };
         connections.spawn(converse(
-            stream,
+            Flowing::new(stream, answer_timeout),
             place,
             router.clone(),
             patience,
@@ -82,7 +83,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 /// Answers the requests of a connection. One without a whole request header within `patience`, at first or after an answer,
 /// ends.
 async fn converse(
-    stream: TcpStream,
+    stream: Flowing<TcpStream>,
     place: OwnedSemaphorePermit,
     router: Router,
     patience: Duration,

@@ -7,6 +7,7 @@ mod dto;
 mod error;
 mod evidence;
 mod extract;
+mod flowing;
 mod groups;
 mod images;
 mod jobs;

@@ -67,6 +67,39 @@ async fn half_a_header_does_not_keep_a_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_takes_does_not_keep_a_connection() {
+    let service = Service::with(|config| {
+        config.limits.answer_timeout = PATIENCE;
+        config.collections.keep_originals = true;
+    })
+    .await;
+    // A JPEG is one whatever follows it; the system keeps some megabytes of an answer by itself.
+    let mut large = picture(82, 80, 80).to_vec();
+    large.resize(24 << 20, 7);
+    let id = service.created("large.jpg", large.clone().into()).await;
+    let ask = format!("GET /v1/collections/default/images/{id}/file HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut stream = connect(&service).await;
+    stream.write_all(ask.as_bytes()).await.expect("written");
+    tokio::time::sleep(4 * PATIENCE).await;
+    let taken = rest(&mut stream).await.len();
+    assert!(taken < large.len(), "all of it came: {taken}");
+
+    // Longer than that in all, but never at a standstill.
+    let mut stream = connect(&service).await;
+    stream.write_all(ask.as_bytes()).await.expect("written");
+    let (mut taken, mut piece) = (0, vec![0; 4 << 20]);
+    while taken < large.len() {
+        tokio::time::sleep(PATIENCE / 2).await;
+        let read = tokio::time::timeout(
+            ENOUGH,
+            stream.read_exact(&mut piece[..(large.len() - taken).min(4 << 20)]),
+        )
+        .await;
+        taken += read.expect("it comes").expect("all of it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_connections_than_there_is_room_for_wait() {
     let service = Service::with(|config| config.limits.max_connections = 2).await;
     let mut first = connect(&service).await;

@@ -150,6 +150,8 @@ describe('undo', () => {
     expect(left.group).toBe(0);
     expect(resolution(press(left, 'u'), 'one')).toBeNull();
     expect(press(left, 'u').history).toEqual([]);
+    // Should one come back, nothing in it is decided.
+    expect(resolution(reduce(left, { type: 'groups', groups: GROUPS }), 'two')).toBeNull();
   });
 });
 
