@@ -206,7 +206,19 @@ impl Engine {
                 shard.close().await;
             }
             // One whose removal was cut short is not open, and listed still: the removal goes on.
-            let was_listed = self.catalogue.delete(&self.stores, &self.node, name).await?;
+            let delete = || self.catalogue.delete(&self.stores, &self.node, name);
+            let was_listed = match delete().await {
+                // Keys that go are written first, and so are the fences: what is put by is for that.
+                Err(error)
+                    if error.kind() == ErrorKind::StorageFull && self.stores.blobs.give_reserve().await =>
+                {
+                    tracing::info!(collection = %name, "the disk is full: using all space put by");
+                    let deleted = delete().await;
+                    self.stores.blobs.tidy().await;
+                    deleted?
+                }
+                deleted => deleted?,
+            };
             self.closed.write().remove(name);
             if closing.is_none() && !was_listed {
                 return Err(EngineError::NoCollection { name: name.clone() });

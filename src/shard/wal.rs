@@ -50,6 +50,16 @@ pub(crate) enum Entry {
 }
 
 impl Entry {
+    /// Whether it brings an image.
+    pub(crate) fn is_image(&self) -> bool {
+        matches!(self, Self::Append(_))
+    }
+
+    /// Whether it takes an image away.
+    pub(crate) fn is_deletion(&self) -> bool {
+        matches!(self, Self::Delete(_))
+    }
+
     /// About as many bytes as it takes.
     pub(crate) fn room(&self) -> usize {
         match self {

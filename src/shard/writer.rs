@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::wal::{self, Content, Entry, Position};
 use super::{Appended, Core, Grouping, ShardError};
-use crate::store::blob::{BlobError, Created};
+use crate::store::blob::{BlobError, Created, Purpose};
 use crate::types::{ImageId, ImageRecord, Judgement, Seq};
 
 /// Pause between tries of a group whose outcome is not known.
@@ -123,19 +123,16 @@ impl Group {
         self.answers.push(Answer::Delete(reply, lived));
     }
 
-    /// What of a group that found no space can have some put by: its deletions. The rest is told so.
-    fn deletions(entries: Vec<Entry>, answers: Vec<Answer>) -> Self {
+    /// What of a group that found no space can have some put by: all but its images, which are told so.
+    fn without_images(entries: Vec<Entry>, answers: Vec<Answer>) -> Self {
         let mut group = Self::default();
-        for entry in entries
-            .into_iter()
-            .filter(|entry| matches!(entry, Entry::Delete(_)))
-        {
+        for entry in entries.into_iter().filter(|entry| !entry.is_image()) {
             group.push(entry);
         }
         for answer in answers {
             match answer {
-                Answer::Delete(..) => group.answers.push(answer),
-                Answer::Append(..) | Answer::Judge(_) => answer.fail(&Failure::Full),
+                Answer::Delete(..) | Answer::Judge(_) => group.answers.push(answer),
+                Answer::Append(..) => answer.fail(&Failure::Full),
             }
         }
         group
@@ -160,8 +157,8 @@ impl Group {
 enum Room {
     /// Where there is space.
     Free,
-    /// Into the space put by too: it gives space back.
-    Reserve,
+    /// Into the space put by too.
+    Reserve(Purpose),
 }
 
 /// What ends a group besides time and size.
@@ -260,11 +257,15 @@ impl Writer {
 
     /// Makes a group durable, applies it and answers. An error is the end of this writer.
     async fn commit(&mut self, group: Group) -> Result<(), Failure> {
-        let Some(deletions) = self.commit_in(Room::Free, group).await? else {
+        let Some(small) = self.commit_in(Room::Free, group).await? else {
             return Ok(());
         };
-        // Deleting is how one gets space back.
-        self.commit_in(Room::Reserve, deletions).await.map(|_| ())
+        let room = if small.entries.iter().any(Entry::is_deletion) {
+            Room::Reserve(Purpose::Deletion)
+        } else {
+            Room::Reserve(Purpose::Verdict)
+        };
+        self.commit_in(room, small).await.map(|_| ())
     }
 
     /// [`Self::commit`] with this room; what can have more room is handed back, when there is no space.
@@ -279,16 +280,15 @@ impl Writer {
         let Content::Data(entries) = content else {
             unreachable!("built two lines above")
         };
-        let is_deletion = |entry: &Entry| matches!(entry, Entry::Delete(_));
         match self.put(at, &object, room).await {
             Ok(()) => {
                 self.apply(entries, object.len());
                 group.answers.into_iter().for_each(Answer::give);
                 Ok(None)
             }
-            Err(Failure::Full) if room == Room::Free && entries.iter().any(is_deletion) => {
-                tracing::warn!("a group was not stored: the disk is full; trying its deletions alone");
-                Ok(Some(Group::deletions(entries, group.answers)))
+            Err(Failure::Full) if room == Room::Free && !entries.iter().all(Entry::is_image) => {
+                tracing::warn!("a group was not stored: the disk is full; trying it without its images");
+                Ok(Some(Group::without_images(entries, group.answers)))
             }
             Err(failure @ (Failure::Full | Failure::Unavailable(_))) => {
                 tracing::warn!(?failure, "a group was not stored");
@@ -323,7 +323,7 @@ impl Writer {
         let blobs = &self.core.place.stores.blobs;
         let created = match room {
             Room::Free => blobs.create(&name, object.clone()).await,
-            Room::Reserve => blobs.create_in_reserve(&name, object.clone()).await,
+            Room::Reserve(purpose) => blobs.create_in_reserve(&name, object.clone(), purpose).await,
         };
         match created {
             Ok(Created::New) => Ok(()),

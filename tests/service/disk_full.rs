@@ -12,6 +12,7 @@ use std::time::Duration;
 use doppel::vision::{RgbImage, thumbnail};
 use reqwest::StatusCode;
 use reqwest::multipart::{Form, Part};
+use serde_json::Value;
 
 use super::server::{Server, client, doppel, ids, picture};
 
@@ -253,6 +254,83 @@ async fn a_full_disk_takes_deletions_and_a_restart() {
         Ok(disk) => deletions_on_a_full_disk(&disk).await,
         Err(why) => eprintln!("no tmpfs may be mounted here, so none was filled: {why}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_takes_decisions_and_loses_a_collection_that_is_deleted() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    match SmallDisk::mount(folder.path(), "32m") {
+        Ok(disk) => decisions_on_a_full_disk(&disk).await,
+        Err(why) => eprintln!("no tmpfs may be mounted here, so none was filled: {why}"),
+    }
+}
+
+async fn decisions_on_a_full_disk(disk: &SmallDisk) {
+    let server = disk.serve();
+    let http = client();
+    // Two files of one picture.
+    let (first, second) = (picture(0), [picture(0), vec![7]].concat());
+    for file in [&first, &second] {
+        assert_eq!(
+            upload(&http, &server.base, file.clone()).await,
+            StatusCode::CREATED
+        );
+    }
+    let other = format!("{}/v1/collections/other", server.base);
+    let made = http.put(&other).send().await.expect("an answer");
+    assert!(made.status().is_success(), "{}", made.status());
+    for seed in 0..3 {
+        let form = Form::new().part("file", Part::bytes(noise(seed)).file_name("noise.jpg"));
+        let request = http.post(format!("{other}/images")).multipart(form);
+        assert_eq!(
+            request.send().await.expect("an answer").status(),
+            StatusCode::CREATED
+        );
+    }
+    let keeper = the_group(&http, &server.base).await.expect("one");
+
+    disk.fill_up("filler");
+    let url = format!("{}/v1/collections/default/groups/{keeper}/resolve", server.base);
+    let rejected = [id(&first), id(&second)].into_iter().find(|id| *id != keeper);
+    let decision = serde_json::json!({"keep": [keeper], "not_duplicates": [rejected]});
+    let request = http.post(url).header("content-type", "application/json");
+    let decided = request
+        .body(decision.to_string())
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(decided.status(), StatusCode::OK, "{:?}", decided.text().await);
+    assert_eq!(the_group(&http, &server.base).await, None);
+    disk.fill_up("filler 2");
+    let gone = http.delete(&other).send().await.expect("an answer");
+    assert_eq!(gone.status(), StatusCode::NO_CONTENT, "{:?}", gone.text().await);
+
+    server.kill();
+    disk.fill_up("filler 3");
+    let server = disk.serve();
+    assert_eq!(the_group(&http, &server.base).await, None, "it was decided");
+    let other = format!("{}/v1/collections/other", server.base);
+    let asked = http.get(&other).send().await.expect("an answer").status();
+    assert_eq!(asked, StatusCode::NOT_FOUND);
+    serves(&http, &server.base, &BTreeSet::from([id(&first), id(&second)])).await;
+    server.kill();
+    disk.assert_clean();
+}
+
+/// The keeper of the only group of `default`, once groups are known.
+async fn the_group(http: &reqwest::Client, base: &str) -> Option<String> {
+    for _ in 0..100 {
+        let answer = http
+            .get(format!("{base}/v1/collections/default/groups"))
+            .send()
+            .await;
+        let groups: Value = answer.expect("an answer").json().await.expect("JSON");
+        if groups["complete"] == true {
+            return groups["groups"][0]["id"].as_str().map(str::to_owned);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the groups are never known");
 }
 
 async fn deletions_on_a_full_disk(disk: &SmallDisk) {

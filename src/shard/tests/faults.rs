@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Bench, append, check, options};
 use crate::error::ErrorKind;
-use crate::segment::fixtures::record;
+use crate::segment::fixtures::{judgement, record};
 use crate::shard::{Appended, Maintenance, ShardOptions};
 use crate::store::blob::faults::{Fault, Operation, Plan};
 
@@ -85,9 +85,9 @@ async fn a_full_disk_acknowledges_nothing_and_recovers() {
     check(&bench.open().await, 0..6, [9]);
 }
 
-/// No space but what is put by; deletions and what arrives with them make one group.
+/// No space but what is put by; deletions, verdicts and what arrives with them make one group.
 #[tokio::test]
-async fn of_a_group_on_a_full_disk_the_deletions_are_done() {
+async fn of_a_group_on_a_full_disk_all_but_the_images_is_done() {
     let full = Arc::new(AtomicUsize::new(0));
     let gate = full.clone();
     let plan: Plan = Arc::new(move |operation, _: &str| match operation {
@@ -98,19 +98,26 @@ async fn of_a_group_on_a_full_disk_the_deletions_are_done() {
     let shard = bench.open().await;
     append(&shard, 0..4).await;
     full.store(1, Ordering::SeqCst);
-    let (one, new, other, again) = tokio::join!(
+    let (one, new, said, other, again) = tokio::join!(
         shard.delete(record(0).id),
         shard.append(record(9)),
+        shard.judge(judgement(1, 2)),
         shard.delete(record(1).id),
         shard.delete(record(7).id),
     );
-    assert_eq!((one.ok(), other.ok()), (Some(true), Some(true)));
+    assert_eq!(
+        (one.ok(), other.ok(), said.ok()),
+        (Some(true), Some(true), Some(()))
+    );
     assert_eq!(new.expect_err("full").kind(), ErrorKind::StorageFull);
     assert_eq!(again.ok(), Some(false), "it was never there");
     check(&shard, 2..4, [0, 1, 9]);
+    shard.judge(judgement(2, 3)).await.expect("verdicts alone, too");
     full.store(0, Ordering::SeqCst);
     append(&shard, 4..5).await;
-    check(&bench.open().await, 2..5, [0, 1, 9]);
+    let shard = bench.open().await;
+    check(&shard, 2..5, [0, 1, 9]);
+    assert_eq!(shard.verdicts().len(), 2);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{BlobError, BlobMeta, BlobStore, Created};
+use super::{BlobError, BlobMeta, BlobStore, Created, Purpose};
 
 /// What a caller is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,9 +110,18 @@ impl<S: BlobStore> BlobStore for Faulty<S> {
             .await
     }
 
-    async fn create_in_reserve(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
-        let call = self.inner.create_in_reserve(name, data);
+    async fn create_in_reserve(
+        &self,
+        name: &str,
+        data: Bytes,
+        purpose: Purpose,
+    ) -> Result<Created, BlobError> {
+        let call = self.inner.create_in_reserve(name, data, purpose);
         self.run(Operation::CreateInReserve, name, call).await
+    }
+
+    async fn give_reserve(&self) -> bool {
+        self.inner.give_reserve().await
     }
 
     async fn tidy(&self) {

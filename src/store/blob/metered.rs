@@ -6,7 +6,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{BlobError, BlobMeta, BlobStore, Created};
+use super::{BlobError, BlobMeta, BlobStore, Created, Purpose};
 
 /// A [`BlobStore`] that records `doppel_blob_seconds{op, outcome}` and `doppel_blob_written_bytes_total`.
 #[derive(Debug)]
@@ -53,8 +53,17 @@ impl<S: BlobStore> BlobStore for Metered<S> {
         timed_create(data.len(), self.inner.create_from(name, data, file)).await
     }
 
-    async fn create_in_reserve(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
-        timed_create(data.len(), self.inner.create_in_reserve(name, data)).await
+    async fn create_in_reserve(
+        &self,
+        name: &str,
+        data: Bytes,
+        purpose: Purpose,
+    ) -> Result<Created, BlobError> {
+        timed_create(data.len(), self.inner.create_in_reserve(name, data, purpose)).await
+    }
+
+    async fn give_reserve(&self) -> bool {
+        self.inner.give_reserve().await
     }
 
     async fn tidy(&self) {

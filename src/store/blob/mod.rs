@@ -99,6 +99,15 @@ pub enum Created {
     AlreadyExists,
 }
 
+/// What an object is that may take space put by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Deletions, which give space back: all there is.
+    Deletion,
+    /// What people said, which is dear and gives none back: half of it.
+    Verdict,
+}
+
 /// An object's name and size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobMeta {
@@ -128,12 +137,22 @@ pub trait BlobStore: Send + Sync + 'static {
     /// As there.
     async fn create_from(&self, name: &str, data: Bytes, file: &Path) -> Result<Created, BlobError>;
 
-    /// [`Self::create`] of a small object that helps to get space back: it may take space that is put by for it.
+    /// [`Self::create`] of a small object that may take space put by for its purpose.
     ///
     /// # Errors
     /// As there.
-    async fn create_in_reserve(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
+    async fn create_in_reserve(
+        &self,
+        name: &str,
+        data: Bytes,
+        _purpose: Purpose,
+    ) -> Result<Created, BlobError> {
         self.create(name, data).await
+    }
+
+    /// Gives up all space that is put by, for what gives much of it back; tells whether there was any.
+    async fn give_reserve(&self) -> bool {
+        false
     }
 
     /// Puts space by for [`Self::create_in_reserve`], and gives back what is kept for objects that do not come. To be called
@@ -185,8 +204,17 @@ impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
         (**self).create_from(name, data, file).await
     }
 
-    async fn create_in_reserve(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
-        (**self).create_in_reserve(name, data).await
+    async fn create_in_reserve(
+        &self,
+        name: &str,
+        data: Bytes,
+        purpose: Purpose,
+    ) -> Result<Created, BlobError> {
+        (**self).create_in_reserve(name, data, purpose).await
+    }
+
+    async fn give_reserve(&self) -> bool {
+        (**self).give_reserve().await
     }
 
     async fn tidy(&self) {

@@ -19,7 +19,7 @@ use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryCon
 use super::local::{self, Outcome, is_full_disk};
 use super::reserve::Reserve;
 use super::spares::{PAGE, Spares};
-use super::{BlobError, BlobMeta, BlobStore, Created};
+use super::{BlobError, BlobMeta, BlobStore, Created, Purpose};
 
 /// How to reach a bucket of an S3-compatible store. What is `None` comes from the usual `AWS_*` variables.
 #[derive(Debug, Clone, Default)]
@@ -284,7 +284,12 @@ impl BlobStore for ObjectBlobStore {
         self.create(name, data).await
     }
 
-    async fn create_in_reserve(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
+    async fn create_in_reserve(
+        &self,
+        name: &str,
+        data: Bytes,
+        purpose: Purpose,
+    ) -> Result<Created, BlobError> {
         loop {
             let created = self.create(name, data.clone()).await;
             let (Err(BlobError::Full { .. }), Some(reserve)) = (&created, &self.reserve) else {
@@ -292,7 +297,7 @@ impl BlobStore for ObjectBlobStore {
             };
             let reserve = Arc::clone(reserve);
             if !matches!(
-                tokio::task::spawn_blocking(move || reserve.give()).await,
+                tokio::task::spawn_blocking(move || reserve.give(purpose)).await,
                 Ok(true)
             ) {
                 return created;
@@ -303,6 +308,14 @@ impl BlobStore for ObjectBlobStore {
 
     fn block(&self) -> usize {
         if self.one_round.is_some() { PAGE } else { 1 }
+    }
+
+    async fn give_reserve(&self) -> bool {
+        let Some(reserve) = self.reserve.clone() else {
+            return false;
+        };
+        let given = tokio::task::spawn_blocking(move || reserve.give_all());
+        matches!(given.await, Ok(true))
     }
 
     async fn tidy(&self) {

@@ -1,7 +1,8 @@
 //! Space of a folder that is put by, for a disk that is full: deleting is how one gets space back, and a deletion is a log
-//! object first. So is a restart, which ends the epoch of the owner before.
+//! object first. So is a restart, which ends the epoch of the owner before. And so is what a person said of two images, which
+//! comes before the deletions that follow from it: verdicts may take half of the space.
 //!
-//! The space is that of a file without content. It is cut by a piece whenever a deletion finds no space; the rest stays out of
+//! The space is that of a file without content. It is cut by a piece whenever one of these finds no space; the rest stays out of
 //! reach of the uploads that filled the disk. It is given up whole when the folder is opened, and made again when all of it is.
 
 use std::fs::File;
@@ -9,6 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
+
+use super::Purpose;
 
 /// Log objects of a thousand deletions, and what a restart writes: fences, and keys that change places in their file.
 const WHOLE: u64 = 4 << 20;
@@ -58,13 +61,27 @@ impl Reserve {
         Ok(held.as_ref().map_or(0, |(_, len)| *len))
     }
 
-    /// Gives a piece up; tells whether there was one. Blocking.
-    pub(super) fn give(&self) -> bool {
+    /// Gives a piece up; tells whether there was one for that purpose. Blocking.
+    pub(super) fn give(&self, purpose: Purpose) -> bool {
+        let kept = match purpose {
+            Purpose::Deletion => 0,
+            Purpose::Verdict => WHOLE / 2,
+        };
+        self.cut(kept, |len| len.saturating_sub(PIECE))
+    }
+
+    /// Gives all of it up; tells whether there was any. Blocking.
+    pub(super) fn give_all(&self) -> bool {
+        self.cut(0, |_| 0)
+    }
+
+    /// Shortens the file if it is longer than `kept`.
+    fn cut(&self, kept: u64, less: impl FnOnce(u64) -> u64) -> bool {
         let mut held = self.file.lock();
-        let Some((file, len)) = held.as_mut().filter(|(_, len)| *len > 0) else {
+        let Some((file, len)) = held.as_mut().filter(|(_, len)| *len > kept) else {
             return false;
         };
-        let less = len.saturating_sub(PIECE);
+        let less = less(*len);
         // A journal gives space back with its next commit.
         let cut = file.set_len(less).and_then(|()| file.sync_all());
         if cut.is_ok() {
@@ -106,23 +123,34 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join(NAME);
         let reserve = Reserve::given_up(dir.path());
-        assert!(!reserve.give(), "nothing was put by");
+        assert!(!reserve.give(Purpose::Deletion), "nothing was put by");
         assert_eq!(reserve.fill().expect("filled"), WHOLE);
         let taken =
             || std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&file).expect("there")) * 512;
         assert!(taken() >= WHOLE, "it takes space: {}", taken());
         for left in (0..WHOLE / PIECE).rev() {
-            assert!(reserve.give());
+            let verdicts = left >= WHOLE / PIECE / 2;
+            if !verdicts {
+                assert!(!reserve.give(Purpose::Verdict), "{left} pieces are for deletions");
+            }
+            assert!(reserve.give(if verdicts {
+                Purpose::Verdict
+            } else {
+                Purpose::Deletion
+            }));
             assert!(
                 taken() <= left * PIECE + PIECE,
                 "{left} pieces are left: {}",
                 taken()
             );
         }
-        assert!(!reserve.give());
+        assert!(!reserve.give(Purpose::Deletion));
+        assert_eq!(reserve.fill().expect("filled"), WHOLE);
+        assert!(reserve.give_all() && !reserve.give_all());
+        assert_eq!(taken(), 0);
         assert_eq!(reserve.fill().expect("filled"), WHOLE);
         drop(reserve);
         let reserve = Reserve::given_up(dir.path());
-        assert!(!file.exists() && !reserve.give());
+        assert!(!file.exists() && !reserve.give(Purpose::Deletion));
     }
 }

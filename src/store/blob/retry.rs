@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{BlobError, BlobMeta, BlobStore, Created};
+use super::{BlobError, BlobMeta, BlobStore, Created, Purpose};
 
 /// How long to keep trying.
 #[derive(Debug, Clone, Copy)]
@@ -152,9 +152,20 @@ impl<S: BlobStore> BlobStore for Retrying<S> {
             .await
     }
 
-    async fn create_in_reserve(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
-        self.settle(name, &data, || self.inner.create_in_reserve(name, data.clone()))
-            .await
+    async fn create_in_reserve(
+        &self,
+        name: &str,
+        data: Bytes,
+        purpose: Purpose,
+    ) -> Result<Created, BlobError> {
+        self.settle(name, &data, || {
+            self.inner.create_in_reserve(name, data.clone(), purpose)
+        })
+        .await
+    }
+
+    async fn give_reserve(&self) -> bool {
+        self.inner.give_reserve().await
     }
 
     async fn tidy(&self) {
