@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use parking_lot::{Mutex, RwLock};
 
+use super::tail::Tail;
 use crate::types::{Embedding, ImageId, ImagePair, ImageRecord, Judgement, PdqHash, PixelHash, Similarity};
-use crate::vector::flat::FlatIndex;
 use crate::vector::growing::{GrowingIndex, GrowingParams};
 use crate::vector::{Hit, RowFilter, RowId, VectorError, VectorIndex};
 
@@ -234,21 +234,29 @@ impl Growing {
 /// Embeddings waiting for the graph before it is worth waking the indexer.
 const INDEX_BATCH: usize = 512;
 
+/// Embeddings waiting beyond which the graph is left behind: a seal will overtake it.
+const BEHIND: usize = 8 * INDEX_BATCH;
+/// Images come in while the last came so recently.
+const RECENT: Duration = Duration::from_millis(20);
+/// Of the time of a core, what an indexer that was left behind leaves to the writers for each part that it takes.
+const LEAVES: u32 = 9;
+
 /// A graph, and a tail of embeddings that are scanned until the graph has them: an acknowledgement does not wait for
 /// an insertion, which takes a millisecond.
 struct Vectors {
     dim: usize,
     graph: GrowingIndex,
-    tail: RwLock<Tail>,
+    waiting: RwLock<Waiting>,
     indexing: AtomicBool,
     stop: AtomicBool,
 }
 
-struct Tail {
-    fresh: FlatIndex,
-    fresh_rows: Vec<(RowId, Embedding)>,
+struct Waiting {
+    fresh: Tail,
+    /// When the last of them came.
+    last: Instant,
     /// Being put into the graph: found by scanning until all of it is there.
-    moving: Option<Arc<FlatIndex>>,
+    moving: Option<Arc<Tail>>,
 }
 
 impl Vectors {
@@ -256,9 +264,9 @@ impl Vectors {
         Self {
             dim,
             graph: GrowingIndex::new(dim, GrowingParams::default()),
-            tail: RwLock::new(Tail {
-                fresh: FlatIndex::new(dim),
-                fresh_rows: Vec::new(),
+            waiting: RwLock::new(Waiting {
+                fresh: Tail::new(dim),
+                last: Instant::now(),
                 moving: None,
             }),
             indexing: AtomicBool::new(false),
@@ -267,16 +275,15 @@ impl Vectors {
     }
 
     fn insert(&self, row: RowId, embedding: &Embedding) -> Result<(), VectorError> {
-        let mut tail = self.tail.write();
-        tail.fresh.insert(row, embedding)?;
-        tail.fresh_rows.push((row, embedding.clone()));
-        Ok(())
+        let mut waiting = self.waiting.write();
+        waiting.last = Instant::now();
+        waiting.fresh.push(row, embedding)
     }
 
     fn wants_indexing(&self) -> bool {
         !self.stop.load(Ordering::Relaxed)
             && !self.indexing.load(Ordering::Relaxed)
-            && self.tail.read().fresh_rows.len() >= INDEX_BATCH
+            && self.waiting.read().fresh.len() >= INDEX_BATCH
     }
 
     fn index(&self) {
@@ -284,30 +291,42 @@ impl Vectors {
             return;
         }
         while !self.stop.load(Ordering::Relaxed) {
-            let rows = {
-                let mut tail = self.tail.write();
-                if tail.fresh_rows.len() < INDEX_BATCH {
+            let moving = {
+                let mut waiting = self.waiting.write();
+                if waiting.fresh.len() < INDEX_BATCH {
                     break;
                 }
-                let moving = std::mem::replace(&mut tail.fresh, FlatIndex::new(self.dim));
-                tail.moving = Some(Arc::new(moving));
-                std::mem::take(&mut tail.fresh_rows)
+                let moving = Arc::new(std::mem::replace(&mut waiting.fresh, Tail::new(self.dim)));
+                waiting.moving = Some(Arc::clone(&moving));
+                moving
             };
-            for (row, embedding) in &rows {
+            for (row, embedding) in moving.rows() {
                 if self.stop.load(Ordering::Relaxed) {
                     // What is left of `moving` stays there and is scanned.
                     return;
                 }
+                let started = Instant::now();
                 if let Err(error) = self.graph.insert(*row, embedding) {
                     tracing::error!(%error, row, "the graph refused a vector; its batch stays scanned");
                     return;
                 }
-                // Whoever waits for the core goes first: an acknowledgement does not wait for the end of a time slice.
-                std::thread::yield_now();
+                if self.is_left_behind() {
+                    // The system wakes a thread on a core that is idle, and makes it wait where none is.
+                    std::thread::sleep(started.elapsed() * LEAVES);
+                } else {
+                    // Whoever waits for the core goes first: an acknowledgement does not wait for the end of a time slice.
+                    std::thread::yield_now();
+                }
             }
-            self.tail.write().moving = None;
+            self.waiting.write().moving = None;
         }
         self.indexing.store(false, Ordering::Release);
+    }
+
+    /// Whether images come in faster than a graph can have them.
+    fn is_left_behind(&self) -> bool {
+        let waiting = self.waiting.read();
+        waiting.fresh.len() >= BEHIND && waiting.last.elapsed() < RECENT
     }
 
     fn gather(
@@ -315,8 +334,8 @@ impl Vectors {
         search: impl Fn(&dyn VectorIndex) -> Result<Vec<Hit>, VectorError>,
     ) -> Result<Vec<Hit>, VectorError> {
         let (mut hits, moving) = {
-            let tail = self.tail.read();
-            (search(&tail.fresh)?, tail.moving.clone())
+            let waiting = self.waiting.read();
+            (search(&waiting.fresh)?, waiting.moving.clone())
         };
         // Everything that was there under the lock is in one of the three. A row may be in two: each counts once below.
         if let Some(moving) = moving {

@@ -27,6 +27,7 @@ mod recovery;
 mod staged;
 mod state;
 mod stores;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -1,13 +1,14 @@
 //! The shard's only writer: gathers what waits into groups, puts each as one WAL object, applies it, answers.
 
 use std::collections::HashMap;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::wal::{self, Content, Entry, Position};
 use super::{Appended, Core, Grouping, ShardError};
@@ -16,6 +17,9 @@ use crate::types::{ImageId, ImageRecord, Judgement, Seq};
 
 /// Pause between tries of a group whose outcome is not known.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often, for one group, all other tasks that are ready run before the writer sleeps.
+const TURNS: u32 = 8;
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, ShardError>>;
 
@@ -225,7 +229,9 @@ impl Writer {
         let Some(first) = self.requests.recv().await else {
             return (group, Then::Gone);
         };
-        let deadline = Instant::now() + self.core.options.group_window;
+        // One timer a group: the runtime's driver is woken, by a system call, for each that is set.
+        let mut window = pin!(tokio::time::sleep(self.core.options.group_window));
+        let mut turns = TURNS;
         let mut request = first;
         loop {
             match request {
@@ -240,18 +246,35 @@ impl Writer {
             }
             let enough =
                 self.core.options.grouping == Grouping::LikeTheLast && group.answers.len() >= self.last_calls;
-            request = match self.requests.try_recv() {
+            request = match self.another(enough, window.as_mut(), &mut turns).await {
                 Ok(request) => request,
-                Err(TryRecvError::Disconnected) => return (group, Then::Gone),
-                Err(TryRecvError::Empty) if enough => return (group, Then::Continue),
-                Err(TryRecvError::Empty) => {
-                    match tokio::time::timeout_at(deadline, self.requests.recv()).await {
-                        Ok(Some(request)) => request,
-                        Ok(None) => return (group, Then::Gone),
-                        Err(_) => return (group, Then::Continue),
-                    }
-                }
+                Err(then) => return (group, then),
             };
+        }
+    }
+
+    /// The next request of a group, or what ends it.
+    async fn another(
+        &mut self,
+        enough: bool,
+        window: Pin<&mut Sleep>,
+        turns: &mut u32,
+    ) -> Result<Request, Then> {
+        loop {
+            match self.requests.try_recv() {
+                Ok(request) => return Ok(request),
+                Err(TryRecvError::Disconnected) => return Err(Then::Gone),
+                Err(TryRecvError::Empty) if enough => return Err(Then::Continue),
+                Err(TryRecvError::Empty) if *turns == 0 => break,
+                Err(TryRecvError::Empty) => *turns -= 1,
+            }
+            // Callers that are ready to run go first: their requests are then found together.
+            tokio::task::yield_now().await;
+        }
+        tokio::select! {
+            biased;
+            request = self.requests.recv() => request.ok_or(Then::Gone),
+            () = window => Err(Then::Continue),
         }
     }
 

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -39,6 +40,35 @@ pub(super) struct Page([u8; PAGE]);
 pub(super) struct Spares {
     folders: Mutex<Folders>,
     pages: Mutex<Vec<Page>>,
+    /// Idle ones: as many as there ever were objects put at the same time.
+    helpers: Mutex<Vec<Helper>>,
+}
+
+/// A thread that syncs a folder while another one syncs a file in it. It ends with this value.
+struct Helper {
+    folders: mpsc::SyncSender<PathBuf>,
+    answers: mpsc::Receiver<io::Result<()>>,
+}
+
+impl Helper {
+    /// `None` when the system has no thread for it.
+    fn start() -> Option<Self> {
+        let (folders, asked) = mpsc::sync_channel::<PathBuf>(1);
+        let (answer, answers) = mpsc::sync_channel(1);
+        let serve = move || {
+            while let Ok(folder) = asked.recv() {
+                // Whoever asked takes the answer before it asks again.
+                let _ = answer.send(sync_folder(&folder));
+            }
+        };
+        let thread = std::thread::Builder::new().name("folder-sync".to_owned());
+        thread.spawn(serve).ok()?;
+        Some(Self { folders, answers })
+    }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 #[derive(Debug, Default)]
@@ -114,11 +144,7 @@ impl Spares {
                 .get_mut(folder)
                 .map(|files| std::mem::take(&mut files.removed))
         };
-        let (file, other) = std::thread::scope(|scope| {
-            let other = scope.spawn(|| File::open(folder)?.sync_all());
-            (file.sync_all(), other.join())
-        });
-        let synced = file.and(other.unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))));
+        let synced = self.sync_both(file, folder);
         if let Some(leaving) = leaving.filter(|leaving| !leaving.is_empty()) {
             let mut folders = self.folders.lock();
             let files = folders.of.entry(folder.to_owned()).or_default();
@@ -128,6 +154,20 @@ impl Spares {
             }
         }
         synced
+    }
+
+    fn sync_both(&self, file: &File, folder: &Path) -> io::Result<()> {
+        let idle = self.helpers.lock().pop();
+        let Some(helper) = idle.or_else(Helper::start) else {
+            return file.sync_all().and(sync_folder(folder));
+        };
+        let gone = |_| io::Error::other("the thread that syncs a folder is gone");
+        let asked = helper.folders.send(folder.to_owned());
+        let synced = file.sync_all();
+        asked.map_err(|_| gone(mpsc::RecvError))?;
+        let other = helper.answers.recv().map_err(gone)?;
+        self.helpers.lock().push(helper);
+        synced.and(other)
     }
 
     /// Memory with whatever it held.
