@@ -135,8 +135,21 @@ impl Segment {
     /// The row of an image.
     #[must_use]
     pub fn find(&self, id: &ImageId) -> Option<RowId> {
-        let row = partition_point(self.len(), |row| self.rows.id(row) < *id);
+        let row = partition_point(self.len(), self.near(id), |row| self.rows.id(row) < *id);
         (row < self.len() && self.rows.id(row) == *id).then(|| to_row(row))
+    }
+
+    /// About the row of an id. Ids are hashes: as many are lower as their share of all numbers, more or less; and where
+    /// another id is found there, this one is about as far from it as their numbers are.
+    fn near(&self, id: &ImageId) -> usize {
+        let (len, Some(last)) = (self.len(), self.len().checked_sub(1)) else {
+            return 0;
+        };
+        let wanted = share(id, len);
+        (0..2).fold(wanted.min(last), |row, _| {
+            let there = share(&self.rows.id(row), len);
+            (row + wanted).saturating_sub(there).min(last)
+        })
     }
 
     /// Rows with these pixels.
@@ -209,8 +222,40 @@ fn to_row(row: usize) -> RowId {
     RowId::try_from(row).expect("segments are built with row numbers of 32 bits")
 }
 
-fn partition_point(len: usize, before: impl Fn(usize) -> bool) -> usize {
+/// How many of `len` numbers that are spread evenly are lower than an id's first 64 bits.
+fn share(id: &ImageId, len: usize) -> usize {
+    let [first, _] = bytemuck::cast::<[u8; 16], [[u8; 8]; 2]>(*id.as_bytes());
+    let lower = (u128::from(u64::from_be_bytes(first)) * len as u128) >> 64;
+    usize::try_from(lower).expect("a part of a usize")
+}
+
+/// The first of `len` places that is not `before`, looked for around `near` first: in as many steps as the logarithm of its
+/// distance has bits, twice.
+fn partition_point(len: usize, near: usize, before: impl Fn(usize) -> bool) -> usize {
+    // Everything below `low` is before, and nothing from `high` on.
     let (mut low, mut high) = (0, len);
+    let mut step = 2;
+    if near < len && before(near) {
+        low = near + 1;
+        while low + step < high {
+            if !before(low + step) {
+                high = low + step;
+                break;
+            }
+            low += step + 1;
+            step *= 2;
+        }
+    } else {
+        high = near.min(len);
+        while step < high {
+            if before(high - step) {
+                low = high - step + 1;
+                break;
+            }
+            high -= step;
+            step *= 2;
+        }
+    }
     while low < high {
         let middle = low + (high - low) / 2;
         if before(middle) {
@@ -252,4 +297,38 @@ fn read_rows(file: &Bytes, dim: usize) -> Result<Rows, SegmentError> {
     });
     let batches = batches.collect::<Result<_, SegmentError>>()?;
     Rows::new(schema, batches, dim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_found_from_anywhere() {
+        for len in 0..40 {
+            for point in 0..=len {
+                for near in 0..len + 3 {
+                    let found = partition_point(len, near, |place| {
+                        assert!(place < len, "{place} of {len}");
+                        place < point
+                    });
+                    assert_eq!(found, point, "of {len}, from {near}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_near_takes_few_steps() {
+        let (len, point) = (1 << 20, 700_000);
+        for near in point - 20..point + 20 {
+            let steps = std::cell::Cell::new(0);
+            let found = partition_point(len, near, |place| {
+                steps.set(steps.get() + 1);
+                place < point
+            });
+            assert_eq!(found, point);
+            assert!(steps.get() <= 10, "{} from {near}", steps.get());
+        }
+    }
 }

@@ -310,7 +310,7 @@ impl Vectors {
                     tracing::error!(%error, row, "the graph refused a vector; its batch stays scanned");
                     return;
                 }
-                if self.is_left_behind() {
+                if self.is_left_behind(Instant::now()) {
                     // The system wakes a thread on a core that is idle, and makes it wait where none is.
                     std::thread::sleep(started.elapsed() * LEAVES);
                 } else {
@@ -324,9 +324,9 @@ impl Vectors {
     }
 
     /// Whether images come in faster than a graph can have them.
-    fn is_left_behind(&self) -> bool {
+    fn is_left_behind(&self, now: Instant) -> bool {
         let waiting = self.waiting.read();
-        waiting.fresh.len() >= BEHIND && waiting.last.elapsed() < RECENT
+        waiting.fresh.len() >= BEHIND && now.saturating_duration_since(waiting.last) < RECENT
     }
 
     fn gather(
@@ -368,5 +368,64 @@ impl Vectors {
         filter: Option<RowFilter<'_>>,
     ) -> Result<Vec<Hit>, VectorError> {
         self.gather(|index| index.range(query, min, filter))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::fixtures::{DIM, record};
+
+    #[test]
+    fn rows_are_found_while_the_graph_takes_them_over() {
+        let growing = Growing::new(DIM);
+        let has = |n: usize| {
+            let record = record(n as u64);
+            let hits = growing
+                .search(&record.fingerprint.embedding, 3)
+                .expect("searched");
+            hits.iter().any(|(id, _)| *id == record.id)
+        };
+        let is_deleted = |n: usize, rows: usize| n.is_multiple_of(3) && 2 * n < rows;
+        std::thread::scope(|scope| {
+            for n in 0..4 * INDEX_BATCH {
+                growing
+                    .insert(record(n as u64).into())
+                    .expect("of this dimension");
+                if growing.wants_indexing() {
+                    scope.spawn(|| growing.index());
+                }
+                if n.is_multiple_of(2) && is_deleted(n / 2, n + 1) {
+                    assert!(growing.delete(&record(n as u64 / 2).id));
+                }
+                for earlier in [n, n * 3 / 4, n / 2, n / 4, n / 8] {
+                    assert_eq!(has(earlier), !is_deleted(earlier, n + 1), "row {earlier} of {n}");
+                }
+            }
+        });
+        assert!(
+            growing.vectors.graph.len() >= 3 * INDEX_BATCH,
+            "the graph has most"
+        );
+        let rows = 4 * INDEX_BATCH;
+        assert!((0..rows).all(|n| has(n) != is_deleted(n, rows)));
+    }
+
+    #[test]
+    fn a_graph_is_left_behind_while_more_comes_than_it_can_have() {
+        let vectors = Vectors::new(DIM);
+        let insert = |row: usize| {
+            let record = record(row as u64);
+            let row = RowId::try_from(row).expect("few");
+            vectors
+                .insert(row, &record.fingerprint.embedding)
+                .expect("of this dimension");
+        };
+        (0..BEHIND - 1).for_each(insert);
+        let last = || vectors.waiting.read().last;
+        assert!(!vectors.is_left_behind(last()), "it can have these");
+        insert(BEHIND);
+        assert!(vectors.is_left_behind(last()));
+        assert!(!vectors.is_left_behind(last() + RECENT), "nothing comes");
     }
 }

@@ -4,6 +4,7 @@ mod caching;
 mod compaction;
 mod faults;
 mod flips;
+mod interleaving;
 mod real;
 mod rebuild;
 mod repair;

@@ -256,6 +256,11 @@ mod tests {
         assert!(spares.keep(&large) && !large.exists());
         assert_eq!(spares.take(folder, 20 << 10), None, "its name may come back");
         let other = File::open(object(folder, "other", 1)).expect("there");
+        for _ in 0..2 {
+            let missing = spares.sync(&other, &folder.join("missing"));
+            assert!(missing.is_err(), "a folder that cannot be synced");
+        }
+        assert_eq!(spares.take(folder, 20 << 10), None, "not this folder");
         spares.sync(&other, folder).expect("synced");
         let spare = spares.take(folder, 20 << 10).expect("one");
         assert_eq!(std::fs::metadata(&spare).expect("there").len(), 20 << 10);
