@@ -1,6 +1,7 @@
 """Folders to measure `doppel scan` on, made of images that anyone has.
 
     python benches/folders.py plant IMAGES OUT [--originals 100] [--long-side 0] [--edits] [--seed 1]
+    python benches/folders.py mixed IMAGES OUT [--count 300] [--seed 1]
     python benches/folders.py distinct OUT [--bursts IMAGES] [--video IMAGES] [--count 200] [--receipts 200] [--forms 100] [--seed 1]
     doppel scan OUT --no-cache -f json -o found.json
     python benches/folders.py score OUT found.json
@@ -9,6 +10,9 @@
 say nothing; OUT/truth.tsv tells which is which, and the scan does not read it. With --long-side the images are first enlarged to about so many pixels, with
 grain added, so that reading them costs what photographs from a camera cost. With --edits the copies are crops of exact areas,
 overlays of at most a fifth of the area, frames and screenshots.
+
+`mixed` makes photographs of all sizes out of IMAGES, as enlarged with --long-side: .05 to 12 megapixels with every order of size as frequent
+(2.2 in the mean), JPEG but for one in 25 as WebP and one in 40 as PNG, one JPEG in 16 progressive.
 
 `distinct` makes pictures no two of which are copies, though they look alike: bursts (three frames each: the scene
 in layers that move by themselves, a subject that moves, noise of its own in every frame), frames of a video (camera under way
@@ -30,6 +34,8 @@ import shutil
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
+# Fewest and most pixels of `mixed`.
+MIXED = (0.05e6, 12e6)
 READABLE = (".jpg", ".jpeg", ".png", ".webp")
 WORDS = (
     "milk bread apples rice coffee butter cheese tea soap paper olives pasta beans honey flour salt sugar oats "
@@ -210,10 +216,13 @@ EDITS = {
 }
 
 
-def enlarged(image, long_side, rng):
-    image = resized(image, long_side * rng.uniform(0.7, 1.3) / max(image.size))
+def with_grain(image, rng):
     grain = rng.normal(0, 4, (image.height, image.width, 1))
     return Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
+
+
+def enlarged(image, long_side, rng):
+    return with_grain(resized(image, long_side * rng.uniform(0.7, 1.3) / max(image.size)), rng)
 
 
 def plant(args):
@@ -241,6 +250,24 @@ def plant(args):
             make(image, out, os.path.join(args.out, name), rng)
             truth.append((name, original, kind))
     write_truth(args.out, truth)
+
+
+def mixed(args):
+    rng = np.random.default_rng(args.seed)
+    os.makedirs(args.out)
+    paths = images_in(args.images)
+    chosen = rng.choice(len(paths), min(args.count, len(paths)), replace=False)
+    for number, at in enumerate(chosen.tolist()):
+        image = opened(paths[at])
+        pixels = math.exp(rng.uniform(math.log(MIXED[0]), math.log(MIXED[1])))
+        image = with_grain(resized(image, math.sqrt(pixels / (image.width * image.height))), rng)
+        path = os.path.join(args.out, f"m{number:05}")
+        if number % 25 == 24:
+            save(image, f"{path}.webp", 80)
+        elif number % 40 == 39:
+            save(image, f"{path}.png")
+        else:
+            save(image, f"{path}.jpg", int(rng.integers(85, 96)), progressive=number % 16 == 15)
 
 
 # Different pictures that look alike.
@@ -475,6 +502,12 @@ def main():
     command.add_argument("--seed", type=int, default=1)
     command.add_argument("--edits", action="store_true", help="crops, overlays and frames instead of everyday copies")
     command.set_defaults(run=plant)
+    command = commands.add_parser("mixed")
+    command.add_argument("images")
+    command.add_argument("out")
+    command.add_argument("--count", type=int, default=300)
+    command.add_argument("--seed", type=int, default=1)
+    command.set_defaults(run=mixed)
     command = commands.add_parser("distinct")
     command.add_argument("out")
     command.add_argument("--bursts", help="folder of photographs")

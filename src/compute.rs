@@ -6,6 +6,7 @@
 // floor 1: pillars that know nothing of each other
 pub mod vector;
 pub mod vision;
-// floor 0: words
+// floor 0: words and memory
 pub mod error;
+mod memory;
 pub mod types;

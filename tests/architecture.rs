@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Floors of the crate: a module may name modules of lower floors, and of its own module.
 const FLOORS: &[(u8, &[&str])] = &[
-    (0, &["types", "error", "config", "telemetry"]),
+    (0, &["types", "error", "memory", "config", "telemetry"]),
     (1, &["vision", "vector", "store"]),
     (2, &["segment", "shard"]),
     (3, &["cluster", "dedup"]),

@@ -40,22 +40,3 @@ pub fn map(file: &File, options: MapOptions) -> io::Result<Bytes> {
     }
     Ok(Bytes::from_owner(mapped))
 }
-
-/// Fewer bytes than this gain nothing from large pages.
-pub(super) const LARGE: usize = 1 << 20;
-
-/// A copy of `bytes` in pages as large as the system offers, starting on one of them; `None` where there is no such
-/// memory.
-///
-/// A search jumps between places that are megabytes apart. In pages of 4 KiB nearly every jump also misses the
-/// processor's table of pages, which costs as much as the vector itself.
-pub(super) fn large_pages(bytes: &[u8]) -> Option<Bytes> {
-    const PAGE: usize = 2 << 20;
-    let mut memory = memmap2::MmapMut::map_anon(bytes.len().next_multiple_of(PAGE) + PAGE).ok()?;
-    // Only advice: systems without large pages go on with small ones.
-    #[cfg(target_os = "linux")]
-    let _ = memory.advise(memmap2::Advice::HugePage);
-    let start = memory.as_ptr().addr().next_multiple_of(PAGE) - memory.as_ptr().addr();
-    memory[start..][..bytes.len()].copy_from_slice(bytes);
-    Some(Bytes::from_owner(memory).slice(start..start + bytes.len()))
-}

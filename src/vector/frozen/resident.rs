@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::FrozenIndex;
-use super::map::{LARGE, large_pages};
+use crate::memory::{LARGE, large_pages};
 
 /// Bytes that move to large pages in the background.
 ///

@@ -118,8 +118,9 @@ fn packed_layers_equal_stock_ones() {
                     let got = nhwc(&x).apply_op1_no_bwd(&packed).expect("runs");
                     assert_eq!(got.dims(), expected.dims());
                     let gap = largest_gap(&got, &expected);
+                    // Outputs reach 1.5 here; Winograd's transforms cost a digit.
                     assert!(
-                        gap < 1e-5,
+                        gap < 3e-5,
                         "{gap}: {} {shape:?} {input} to {output}, {count} × {height} × {width}",
                         isa.name()
                     );

@@ -6,35 +6,39 @@ use super::lanes::Isa;
 use super::plane::{Grid, Plane};
 use super::tile::{Block, Finish, Kernel, MAX_PIXELS, Tile, Window};
 use super::winograd::{Winograd, WinogradScratch};
+use crate::memory::Floats;
 use crate::vision::network::spec::Shape;
 
-/// A matrix of weights, in blocks of as many output channels as a tile has.
+/// Matrices of weights, all of one shape, in blocks of as many output channels as a tile has.
 #[derive(Debug, Clone)]
 pub(super) struct Packing {
     kernel: &'static Kernel,
     output: usize,
     depth: usize,
-    /// `[blocks][depth][kernel.channels]`.
-    weights: Vec<f32>,
+    /// `[matrices][blocks][depth][kernel.channels]`.
+    weights: Floats,
     /// `[blocks × kernel.channels]`.
     bias: Vec<f32>,
 }
 
 impl Packing {
-    /// Packs rows of `depth` weights, one for each output channel; what `bias` lacks is zero.
+    /// Packs matrices of `output` rows of `depth` weights, one for each output channel; what `bias` lacks is zero.
     pub(super) fn new(
         kernel: &'static Kernel,
-        rows: &[f32],
+        matrices: &[f32],
         bias: &[f32],
         [output, depth]: [usize; 2],
     ) -> Self {
         let padded = output.next_multiple_of(kernel.channels);
-        let mut weights = vec![0.0; padded * depth];
-        for (o, row) in rows.chunks_exact(depth).enumerate() {
-            let (block, lane) = (o / kernel.channels, o % kernel.channels);
-            let lanes = weights[block * depth * kernel.channels + lane..].iter_mut();
-            for (to, &from) in lanes.step_by(kernel.channels).zip(row) {
-                *to = from;
+        let mut weights = vec![0.0; matrices.len() / output * padded];
+        let packed = weights.chunks_exact_mut(padded * depth);
+        for (matrix, packed) in matrices.chunks_exact(output * depth).zip(packed) {
+            for (o, row) in matrix.chunks_exact(depth).enumerate() {
+                let (block, lane) = (o / kernel.channels, o % kernel.channels);
+                let lanes = packed[block * depth * kernel.channels + lane..].iter_mut();
+                for (to, &from) in lanes.step_by(kernel.channels).zip(row) {
+                    *to = from;
+                }
             }
         }
         let mut bias = bias.to_vec();
@@ -43,7 +47,7 @@ impl Packing {
             kernel,
             output,
             depth,
-            weights,
+            weights: weights.into(),
             bias,
         }
     }
@@ -57,10 +61,11 @@ impl Packing {
         self.kernel
     }
 
-    /// The blocks, each with its first channel.
-    pub(super) fn blocks(&self) -> impl Iterator<Item = (usize, Block<'_>)> {
+    /// The blocks of one matrix, each with its first channel.
+    pub(super) fn blocks(&self, matrix: usize) -> impl Iterator<Item = (usize, Block<'_>)> {
         let channels = self.kernel.channels;
-        self.weights
+        let size = self.bias.len() * self.depth;
+        self.weights[matrix * size..][..size]
             .chunks_exact(self.depth * channels)
             .zip(self.bias.chunks_exact(channels))
             .enumerate()
@@ -133,7 +138,7 @@ impl PackedConv {
                 );
             }
             _ => {
-                for (first, block) in self.packing.blocks() {
+                for (first, block) in self.packing.blocks(0) {
                     for image in 0..input.count() {
                         self.run_block(block, first, image, input, output);
                     }
@@ -146,12 +151,8 @@ impl PackedConv {
     fn run_block(&self, block: Block<'_>, first: usize, image: usize, input: &Plane, output: &mut Plane) {
         let kernel = self.packing.kernel();
         let side = self.shape.kernel;
-        for places in tiles(
-            self.shape,
-            kernel.pixels,
-            (image, first),
-            [input.grid(), output.grid()],
-        ) {
+        let grids = [input.grid(), output.grid()];
+        for places in tiles(self.shape, kernel.shapes[0].pixels, (image, first), grids) {
             let window = Window {
                 input: input.data(),
                 starts: places.windows,
@@ -163,7 +164,15 @@ impl PackedConv {
                 residual: self.shape.residual.then_some((input.data(), places.residual)),
                 relu: self.relu,
             };
-            Tile::compute(kernel, window, block, finish, (output.data_mut(), places.targets));
+            let shape = kernel.shape_for(places.pixels);
+            Tile::compute(
+                kernel,
+                shape,
+                window,
+                block,
+                finish,
+                (output.data_mut(), places.targets),
+            );
         }
     }
 }
@@ -171,6 +180,8 @@ impl PackedConv {
 /// Where the pixels of one tile stand.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Places {
+    /// Pixels before they repeat.
+    pub(super) pixels: usize,
     /// First value of each pixel's window in the input.
     pub(super) windows: [usize; MAX_PIXELS],
     /// Each pixel's first channel of the block in the output.
@@ -197,12 +208,14 @@ pub(super) fn tiles(
             return None;
         }
         let mut places = Places {
+            pixels: 0,
             windows: [0; MAX_PIXELS],
             targets: [0; MAX_PIXELS],
             residual: [0; MAX_PIXELS],
         };
         for pixel in 0..pixels {
             if y < height {
+                places.pixels += 1;
                 places.windows[pixel] = input.offset(image, y * stride + shift, x * stride + shift);
                 places.targets[pixel] = output.offset(image, y + 1, x + 1) + first;
                 places.residual[pixel] = input.offset(image, y + 1, x + 1) + first;

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::tile::{Kernel, Tile, tile};
+use super::tile::{Kernel, Tile, TileShape, tile};
 use super::winograd::{InputJob, OutputJob, Transforms, transform_input, transform_output};
 
 /// Arithmetic on one vector register.
@@ -92,14 +92,30 @@ mod x86 {
         // 24 accumulators, 3 or 2 weights and 1 input of 32 registers
         kernels: &[
             Kernel {
-                pixels: 8,
                 channels: 48,
-                run: avx512_8x3,
+                shapes: [
+                    TileShape {
+                        pixels: 8,
+                        run: avx512_8x3,
+                    },
+                    TileShape {
+                        pixels: 4,
+                        run: avx512_4x3,
+                    },
+                ],
             },
             Kernel {
-                pixels: 12,
                 channels: 32,
-                run: avx512_12x2,
+                shapes: [
+                    TileShape {
+                        pixels: 12,
+                        run: avx512_12x2,
+                    },
+                    TileShape {
+                        pixels: 6,
+                        run: avx512_6x2,
+                    },
+                ],
             },
         ],
         transforms: Transforms {
@@ -114,9 +130,17 @@ mod x86 {
         supported: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
         // 12 accumulators, 2 weights and 1 input of 16 registers
         kernels: &[Kernel {
-            pixels: 6,
             channels: 16,
-            run: avx2_6x2,
+            shapes: [
+                TileShape {
+                    pixels: 6,
+                    run: avx2_6x2,
+                },
+                TileShape {
+                    pixels: 3,
+                    run: avx2_3x2,
+                },
+            ],
         }],
         transforms: Transforms {
             width: 8,
@@ -208,9 +232,21 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f")]
+    fn avx512_4x3(job: &Tile<'_>) {
+        // SAFETY: as above.
+        unsafe { tile::<Zmm, 4, 3>(job) }
+    }
+
+    #[target_feature(enable = "avx512f")]
     fn avx512_12x2(job: &Tile<'_>) {
         // SAFETY: as above.
         unsafe { tile::<Zmm, 12, 2>(job) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn avx512_6x2(job: &Tile<'_>) {
+        // SAFETY: as above.
+        unsafe { tile::<Zmm, 6, 2>(job) }
     }
 
     #[target_feature(enable = "avx512f")]
@@ -229,6 +265,12 @@ mod x86 {
     fn avx2_6x2(job: &Tile<'_>) {
         // SAFETY: as above.
         unsafe { tile::<Ymm, 6, 2>(job) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    fn avx2_3x2(job: &Tile<'_>) {
+        // SAFETY: as above.
+        unsafe { tile::<Ymm, 3, 2>(job) }
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -255,9 +297,17 @@ mod arm {
         supported: || std::arch::is_aarch64_feature_detected!("neon"),
         // 24 accumulators, 4 weights and 1 input of 32 registers
         kernels: &[Kernel {
-            pixels: 6,
             channels: 16,
-            run: neon_6x4,
+            shapes: [
+                TileShape {
+                    pixels: 6,
+                    run: neon_6x4,
+                },
+                TileShape {
+                    pixels: 3,
+                    run: neon_3x4,
+                },
+            ],
         }],
         transforms: Transforms {
             width: 4,
@@ -311,6 +361,12 @@ mod arm {
     }
 
     #[target_feature(enable = "neon")]
+    fn neon_3x4(job: &Tile<'_>) {
+        // SAFETY: as above.
+        unsafe { tile::<Quad, 3, 4>(job) }
+    }
+
+    #[target_feature(enable = "neon")]
     fn neon_input(job: &InputJob<'_>) {
         // SAFETY: as above.
         unsafe { transform_input::<Quad>(job) }
@@ -330,9 +386,17 @@ mod portable {
         name: "scalar",
         supported: || true,
         kernels: &[Kernel {
-            pixels: 4,
             channels: 8,
-            run: portable_4x2,
+            shapes: [
+                TileShape {
+                    pixels: 4,
+                    run: portable_4x2,
+                },
+                TileShape {
+                    pixels: 2,
+                    run: portable_2x2,
+                },
+            ],
         }],
         transforms: Transforms {
             width: 4,
@@ -379,6 +443,11 @@ mod portable {
     fn portable_4x2(job: &Tile<'_>) {
         // SAFETY: nothing is asked of the processor; `Tile` vouches for the pointers.
         unsafe { tile::<Four, 4, 2>(job) }
+    }
+
+    fn portable_2x2(job: &Tile<'_>) {
+        // SAFETY: nothing is asked of the processor; `Tile` vouches for the pointers.
+        unsafe { tile::<Four, 2, 2>(job) }
     }
 
     fn portable_input(job: &InputJob<'_>) {

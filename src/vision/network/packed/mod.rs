@@ -49,7 +49,7 @@ pub struct PackedNetwork {
 #[derive(Debug)]
 enum Body {
     Float(Vec<PackedConv>),
-    Int8(Int8Body),
+    Int8(Box<Int8Body>),
 }
 
 /// Input and output of a layer, in turns.
@@ -76,7 +76,7 @@ impl PackedNetwork {
     /// # Errors
     /// Tells a layer that `activations` do not know, or whose channels are no multiple of four.
     pub fn in_eight_bits(weights: &Weights, activations: &Activations, isa: &'static Isa) -> Result<Self> {
-        let body = Body::Int8(Int8Body::new(isa, weights.convolutions(), activations)?);
+        let body = Body::Int8(Box::new(Int8Body::new(isa, weights.convolutions(), activations)?));
         Self::with_body(isa, body, weights.fc(), weights.spec().gem_p)
     }
 

@@ -7,16 +7,31 @@ pub(super) const MAX_PIXELS: usize = 12;
 /// Most channels of a tile, over all kernels.
 const MAX_CHANNELS: usize = 48;
 
-/// A compiled shape of tile.
+/// The compiled shapes of tile for one packing of weights.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernel {
-    /// Output pixels computed at once, at most [`MAX_PIXELS`].
-    pub(super) pixels: usize,
     /// Output channels computed at once, at most [`MAX_CHANNELS`].
     pub(super) channels: usize,
+    /// The whole tile, and the smaller one for what is left at the end.
+    pub(super) shapes: [TileShape; 2],
+}
+
+/// A compiled shape of tile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TileShape {
+    /// Output pixels computed at once, at most [`MAX_PIXELS`].
+    pub(super) pixels: usize,
     /// # Safety
     /// Only on a processor that has the instruction set, and with a checked [`Tile`].
     pub(super) run: unsafe fn(&Tile<'_>),
+}
+
+impl Kernel {
+    /// The shape that computes the first of `pixels` that are left.
+    pub(super) fn shape_for(&self, pixels: usize) -> TileShape {
+        let [whole, smaller] = self.shapes;
+        if pixels > smaller.pixels { whole } else { smaller }
+    }
 }
 
 /// What lies between the sum of products and the output.
@@ -69,6 +84,7 @@ impl<'a> Tile<'a> {
     /// Computes a tile into `output`. Pixels that repeat another's position write the same values again.
     pub(super) fn compute(
         kernel: &Kernel,
+        shape: TileShape,
         window: Window<'a>,
         block: Block<'a>,
         finish: Finish<'a>,
@@ -76,12 +92,12 @@ impl<'a> Tile<'a> {
     ) {
         let reach = (window.rows - 1) * window.row_stride + window.run;
         let fits = |starts: &[usize; MAX_PIXELS], floats: usize, length: usize| {
-            starts[..kernel.pixels]
+            starts[..shape.pixels]
                 .iter()
                 .all(|start| start + floats <= length)
         };
         assert!(
-            kernel.pixels <= MAX_PIXELS && kernel.channels <= MAX_CHANNELS && block.valid <= kernel.channels
+            shape.pixels <= MAX_PIXELS && kernel.channels <= MAX_CHANNELS && block.valid <= kernel.channels
         );
         assert!(block.weights.len() >= window.rows * window.run * kernel.channels);
         assert!(block.bias.len() >= kernel.channels);
@@ -99,7 +115,7 @@ impl<'a> Tile<'a> {
         };
         // SAFETY: kernels come from supported instruction sets only, and every slice was just found long enough for
         // what the tile reads and writes; `output` is borrowed mutably for the call.
-        unsafe { (kernel.run)(&tile) }
+        unsafe { (shape.run)(&tile) }
     }
 }
 

@@ -1,8 +1,9 @@
-//! 3×3 convolutions of stride 1 by Winograd's F(4×4, 3×3): 36 products where the sum has 144.
+//! 3×3 convolutions of stride 1 by Winograd's F(5×5, 3×3): 49 products where the sum has 225.
 //!
-//! Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), points 0, ±1, ±2, ∞. Input tiles
-//! of 6 × 6 pixels overlap by two; each becomes 36 values a channel, each of the 36 positions is a matrix product over
-//! channels, and the results become 4 × 4 outputs. The error is some 1e-6 of the largest activation.
+//! Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), points 0, ±1, ±2, ½, ∞. Input tiles
+//! of 7 × 7 pixels overlap by two; each becomes 49 values a channel, each of the 49 positions is a matrix product over
+//! channels, and the results become 5 × 5 outputs: the sides of the network's stages, 40, 20 and 10, are multiples of five. The
+//! error is some 5e-6 of the largest activation, 1.4 times that of F(4×4, 3×3).
 
 use super::conv::Packing;
 use super::lanes::{Isa, Lanes};
@@ -10,29 +11,32 @@ use super::plane::{Plane, grow};
 use super::tile::{Finish, Kernel, MAX_PIXELS, Tile, Window};
 
 /// Positions of a transformed tile.
-const POSITIONS: usize = 36;
+const POSITIONS: usize = IN * IN;
 /// Side of an input tile.
-const IN: usize = 6;
+const IN: usize = 7;
 /// Side of an output tile.
-const OUT: usize = 4;
+const OUT: usize = 5;
 /// Tiles transformed before they are multiplied: what they become still lies in the second-level cache.
-const CHUNK: usize = 40;
-/// Fewer tiles than this do not pay for reading four times as many weights. Those of the last stage of one image do: 9.
-const MIN_TILES: usize = 8;
+const CHUNK: usize = 24;
+/// Floats of a line of the processor's cache. Positions stand an odd number of lines apart: at a multiple of many lines, all
+/// positions of a tile would compete for the same few places of the cache.
+const LINE: usize = 16;
+/// Fewer tiles than this do not pay for reading five times as many weights. Those of the last stage of one image do: 4.
+const MIN_TILES: usize = 4;
 
 /// A convolution's weights in Winograd's domain, one matrix for each position.
 #[derive(Debug, Clone)]
 pub(super) struct Winograd {
-    positions: Vec<Packing>,
+    packing: Packing,
     transforms: &'static Transforms,
 }
 
 /// Buffers of a run, for the next one.
 #[derive(Debug, Default)]
 pub(super) struct WinogradScratch {
-    /// `[position][tile][in]`.
+    /// `[position][tile][in]`, positions [`spread`] apart.
     inputs: Vec<f32>,
-    /// `[position][tile][out]`.
+    /// `[position][tile][out]`, positions [`spread`] apart.
     products: Vec<f32>,
     /// An input tile that reaches over the plane's edge.
     patch: Vec<f32>,
@@ -51,7 +55,7 @@ pub(super) struct Transforms {
     pub(super) output: unsafe fn(&OutputJob<'_>),
 }
 
-/// One input tile: 6 × 6 pixels of all channels to 36 vectors of channels.
+/// One input tile: 7 × 7 pixels of all channels to 49 vectors of channels.
 #[derive(Debug)]
 pub(super) struct InputJob<'a> {
     from: &'a [f32],
@@ -61,7 +65,7 @@ pub(super) struct InputJob<'a> {
     position_stride: usize,
 }
 
-/// One output tile: 36 vectors of channels to up to 4 × 4 pixels.
+/// One output tile: 49 vectors of channels to up to 5 × 5 pixels.
 #[derive(Debug)]
 pub(super) struct OutputJob<'a> {
     from: &'a [f32],
@@ -93,35 +97,31 @@ impl Winograd {
         }
         /// Rows of the matrix that transforms a kernel along one axis.
         const G: [[f64; 3]; IN] = [
-            [1.0 / 4.0, 0.0, 0.0],
-            [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-            [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-            [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-            [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+            [-1.0 / 2.0, 0.0, 0.0],
+            [-1.0 / 3.0, -1.0 / 3.0, -1.0 / 3.0],
+            [1.0 / 9.0, -1.0 / 9.0, 1.0 / 9.0],
+            [1.0 / 36.0, 1.0 / 18.0, 1.0 / 9.0],
+            [-1.0 / 60.0, 1.0 / 30.0, -1.0 / 15.0],
+            [32.0 / 45.0, 16.0 / 45.0, 8.0 / 45.0],
             [0.0, 0.0, 1.0],
         ];
-        let positions = (0..POSITIONS)
-            .map(|position| {
-                let (row, column) = (G[position / IN], G[position % IN]);
-                let mut matrix = Vec::with_capacity(output * input);
-                for kernel in weights.chunks_exact(9 * input) {
-                    for i in 0..input {
-                        let mut sum = 0.0;
-                        for (tap, g) in (0..9).map(|tap| (tap, row[tap / 3] * column[tap % 3])) {
-                            sum += g * f64::from(kernel[tap * input + i]);
-                        }
-                        #[expect(
-                            clippy::cast_possible_truncation,
-                            reason = "back to the type of the weights"
-                        )]
-                        matrix.push(sum as f32);
-                    }
+        let mut matrices = Vec::with_capacity(POSITIONS * output * input);
+        for position in 0..POSITIONS {
+            let (row, column) = (G[position / IN], G[position % IN]);
+            let taps: [f64; 9] = std::array::from_fn(|tap| row[tap / 3] * column[tap % 3]);
+            for kernel in weights.chunks_exact(9 * input) {
+                for i in 0..input {
+                    let products = taps.iter().enumerate();
+                    let sum: f64 = products
+                        .map(|(tap, g)| g * f64::from(kernel[tap * input + i]))
+                        .sum();
+                    #[expect(clippy::cast_possible_truncation, reason = "back to the type of the weights")]
+                    matrices.push(sum as f32);
                 }
-                Packing::new(kernel, &matrix, &[], [output, input])
-            })
-            .collect();
+            }
+        }
         Some(Self {
-            positions,
+            packing: Packing::new(kernel, &matrices, &[], [output, input]),
             transforms,
         })
     }
@@ -153,7 +153,7 @@ impl Winograd {
 
     fn transform_inputs(&self, scratch: &mut WinogradScratch, input: &Plane, places: &[Place]) {
         let [height, width, channels] = input.shape();
-        let position_stride = places.len() * channels;
+        let position_stride = spread(places.len() * channels);
         grow(&mut scratch.inputs, POSITIONS * position_stride);
         grow(&mut scratch.patch, IN * IN * channels);
         for (tile, &(image, y, x)) in places.iter().enumerate() {
@@ -187,13 +187,16 @@ impl Winograd {
     }
 
     fn multiply(&self, scratch: &mut WinogradScratch, tiles: usize) {
-        let [output, input] = self.positions[0].dims();
-        grow(&mut scratch.products, POSITIONS * tiles * output);
-        let inputs = scratch.inputs.chunks_exact(tiles * input);
-        let products = scratch.products.chunks_exact_mut(tiles * output);
-        for ((packing, inputs), products) in self.positions.iter().zip(inputs).zip(products) {
-            for (first, block) in packing.blocks() {
-                for tile in (0..tiles).step_by(packing.kernel().pixels) {
+        let packing = &self.packing;
+        let [output, input] = packing.dims();
+        grow(&mut scratch.products, POSITIONS * spread(tiles * output));
+        let inputs = scratch.inputs.chunks_exact(spread(tiles * input));
+        let products = scratch.products.chunks_exact_mut(spread(tiles * output));
+        for (position, (inputs, products)) in inputs.zip(products).take(POSITIONS).enumerate() {
+            for (first, block) in packing.blocks(position) {
+                let mut tile = 0;
+                while tile < tiles {
+                    let shape = packing.kernel().shape_for(tiles - tile);
                     // past the end, the last tile is repeated
                     let row: [usize; MAX_PIXELS] = std::array::from_fn(|pixel| (tile + pixel).min(tiles - 1));
                     let window = Window {
@@ -208,7 +211,15 @@ impl Winograd {
                         relu: false,
                     };
                     let targets = row.map(|row| row * output + first);
-                    Tile::compute(packing.kernel(), window, block, finish, (products, targets));
+                    Tile::compute(
+                        packing.kernel(),
+                        shape,
+                        window,
+                        block,
+                        finish,
+                        (products, targets),
+                    );
+                    tile += shape.pixels;
                 }
             }
         }
@@ -224,7 +235,7 @@ impl Winograd {
     ) {
         let [height, width, channels] = output.shape();
         let row_stride = output.row_stride();
-        let position_stride = places.len() * channels;
+        let position_stride = spread(places.len() * channels);
         for (tile, &(image, y, x)) in places.iter().enumerate() {
             let valid @ [rows, columns] = [(height - y).min(OUT), (width - x).min(OUT)];
             let start = output.offset(image, y + 1, x + 1);
@@ -252,13 +263,19 @@ impl Winograd {
     }
 }
 
+/// Floats from one position to the next that hold `floats` of each.
+fn spread(floats: usize) -> usize {
+    let lines = floats.div_ceil(LINE);
+    (lines | 1) * LINE
+}
+
 /// Transforms one input tile.
 ///
 /// # Safety
 /// The processor has `L`'s instruction set and the caller is compiled for it; `job` was checked.
 #[inline(always)]
 pub(super) unsafe fn transform_input<L: Lanes>(job: &InputJob<'_>) {
-    // SAFETY: six rows of six pixels of `channels` floats, `row_stride` apart, are inside `from`; 36 runs of
+    // SAFETY: seven rows of seven pixels of `channels` floats, `row_stride` apart, are inside `from`; 49 runs of
     // `channels` floats, `position_stride` apart, are inside `to`; `channels` is a multiple of the width.
     unsafe {
         for channel in (0..job.channels).step_by(L::WIDTH) {
@@ -288,15 +305,25 @@ pub(super) unsafe fn transform_input<L: Lanes>(job: &InputJob<'_>) {
     }
 }
 
-/// The input transform along one axis.
+/// The input transform along one axis: each pixel less half of the one before it, which is the factor of the point ½, then the
+/// transform of F(4, 3) to the other points; and that of the pixels themselves to the point ½.
 ///
 /// # Safety
 /// The processor has `L`'s instruction set and the caller is compiled for it.
 #[inline(always)]
-unsafe fn input_axis<L: Lanes>([d0, d1, d2, d3, d4, d5]: [L::V; IN]) -> [L::V; IN] {
+unsafe fn input_axis<L: Lanes>([p0, p1, p2, p3, p4, p5, p6]: [L::V; IN]) -> [L::V; IN] {
     // SAFETY: registers only; the caller's promise is passed on.
     unsafe {
-        let [minus_one, two, minus_two, four, minus_four, minus_five] = [
+        let [
+            minus_half,
+            minus_one,
+            two,
+            minus_two,
+            four,
+            minus_four,
+            minus_five,
+        ] = [
+            L::splat(-0.5),
             L::splat(-1.0),
             L::splat(2.0),
             L::splat(-2.0),
@@ -304,6 +331,12 @@ unsafe fn input_axis<L: Lanes>([d0, d1, d2, d3, d4, d5]: [L::V; IN]) -> [L::V; I
             L::splat(-4.0),
             L::splat(-5.0),
         ];
+        let d0 = L::fma(minus_half, p0, p1);
+        let d1 = L::fma(minus_half, p1, p2);
+        let d2 = L::fma(minus_half, p2, p3);
+        let d3 = L::fma(minus_half, p3, p4);
+        let d4 = L::fma(minus_half, p4, p5);
+        let d5 = L::fma(minus_half, p5, p6);
         let even = L::fma(minus_four, d2, d4);
         let odd = L::fma(minus_four, d1, d3);
         let near = L::fma(minus_one, d2, d4);
@@ -314,6 +347,7 @@ unsafe fn input_axis<L: Lanes>([d0, d1, d2, d3, d4, d5]: [L::V; IN]) -> [L::V; I
             L::fma(minus_one, odd, even),
             L::fma(two, step, near),
             L::fma(minus_two, step, near),
+            L::fma(four, p1, L::fma(minus_five, p3, p5)),
             L::fma(four, d1, L::fma(minus_five, d3, d5)),
         ]
     }
@@ -325,7 +359,7 @@ unsafe fn input_axis<L: Lanes>([d0, d1, d2, d3, d4, d5]: [L::V; IN]) -> [L::V; I
 /// As [`transform_input`].
 #[inline(always)]
 pub(super) unsafe fn transform_output<L: Lanes>(job: &OutputJob<'_>) {
-    // SAFETY: 36 runs of `channels` floats, `position_stride` apart, are inside `from`; `valid` rows and columns of
+    // SAFETY: 49 runs of `channels` floats, `position_stride` apart, are inside `from`; `valid` rows and columns of
     // pixels, `row_stride` and `channels` apart, are inside `to` and `residual`; `channels` is a multiple of the width.
     unsafe {
         let floor = if job.relu {
@@ -368,17 +402,30 @@ pub(super) unsafe fn transform_output<L: Lanes>(job: &OutputJob<'_>) {
 /// # Safety
 /// The processor has `L`'s instruction set and the caller is compiled for it.
 #[inline(always)]
-unsafe fn output_axis<L: Lanes>([m0, m1, m2, m3, m4, m5]: [L::V; IN]) -> [L::V; OUT] {
+unsafe fn output_axis<L: Lanes>([m0, m1, m2, m3, m4, m5, m6]: [L::V; IN]) -> [L::V; OUT] {
     // SAFETY: registers only; the caller's promise is passed on.
     unsafe {
-        let [minus_one, two, four, eight] = [L::splat(-1.0), L::splat(2.0), L::splat(4.0), L::splat(8.0)];
+        let [minus_one, two, four, eight, sixteen] = [
+            L::splat(-1.0),
+            L::splat(2.0),
+            L::splat(4.0),
+            L::splat(8.0),
+            L::splat(16.0),
+        ];
+        let [half, quarter, eighth, sixteenth] = [
+            L::splat(1.0 / 2.0),
+            L::splat(1.0 / 4.0),
+            L::splat(1.0 / 8.0),
+            L::splat(1.0 / 16.0),
+        ];
         let (near_sum, near_gap) = (L::add(m1, m2), L::fma(minus_one, m2, m1));
         let (far_sum, far_gap) = (L::add(m3, m4), L::fma(minus_one, m4, m3));
         [
-            L::add(m0, L::add(near_sum, far_sum)),
-            L::fma(two, far_gap, near_gap),
-            L::fma(four, far_sum, near_sum),
-            L::add(m5, L::fma(eight, far_gap, near_gap)),
+            L::add(L::add(m0, m5), L::add(near_sum, far_sum)),
+            L::fma(half, m5, L::fma(two, far_gap, near_gap)),
+            L::fma(quarter, m5, L::fma(four, far_sum, near_sum)),
+            L::fma(eighth, m5, L::fma(eight, far_gap, near_gap)),
+            L::fma(sixteenth, m5, L::fma(sixteen, far_sum, L::add(m6, near_sum))),
         ]
     }
 }

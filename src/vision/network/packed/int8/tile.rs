@@ -79,6 +79,7 @@ impl<'a> Tile<'a> {
             windows,
             targets,
             residual,
+            pixels: _,
         } = &window.places;
         let fits = |starts: &[usize], codes: usize, length: usize| {
             starts[..kernel.pixels]
