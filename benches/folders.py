@@ -1,6 +1,6 @@
 """Folders to measure `doppel scan` on, made of images that anyone has.
 
-    python benches/folders.py plant IMAGES OUT [--originals 100] [--long-side 0] [--edits] [--seed 1]
+    python benches/folders.py plant IMAGES OUT [--originals 100] [--long-side 0] [--edits] [--one] [--seed 1]
     python benches/folders.py mixed IMAGES OUT [--count 300] [--seed 1]
     python benches/folders.py distinct OUT [--bursts IMAGES] [--video IMAGES] [--count 200] [--receipts 200] [--forms 100] [--seed 1]
     doppel scan OUT --no-cache -f json -o found.json
@@ -9,7 +9,7 @@
 `plant` copies IMAGES (no two of which should be copies) to OUT and thirteen kinds of copies of some of them, under names that
 say nothing; OUT/truth.tsv tells which is which, and the scan does not read it. With --long-side the images are first enlarged to about so many pixels, with
 grain added, so that reading them costs what photographs from a camera cost. With --edits the copies are crops of exact areas,
-overlays of at most a fifth of the area, frames and screenshots.
+overlays of at most a fifth of the area, frames and screenshots. With --one no other copy of an original vouches for the one there is.
 
 `mixed` makes photographs of all sizes out of IMAGES, as enlarged with --long-side: .05 to 12 megapixels with every order of size as frequent
 (2.2 in the mean), JPEG but for one in 25 as WebP and one in 40 as PNG, one JPEG in 16 progressive.
@@ -245,7 +245,10 @@ def plant(args):
         if number not in chosen:
             continue
         image = opened(out)
-        for kind, (kind_ending, make) in kinds.items():
+        made = list(kinds.items())
+        if args.one:
+            made = [made[len(truth) // 2 % len(made)]]
+        for kind, (kind_ending, make) in made:
             name = f"p{names.pop():06}{kind_ending or ending}"
             make(image, out, os.path.join(args.out, name), rng)
             truth.append((name, original, kind))
@@ -501,6 +504,7 @@ def main():
     command.add_argument("--long-side", type=int, default=0)
     command.add_argument("--seed", type=int, default=1)
     command.add_argument("--edits", action="store_true", help="crops, overlays and frames instead of everyday copies")
+    command.add_argument("--one", action="store_true", help="one copy of each original, its kind in turn, instead of all kinds")
     command.set_defaults(run=plant)
     command = commands.add_parser("mixed")
     command.add_argument("images")

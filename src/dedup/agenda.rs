@@ -32,6 +32,28 @@ const UNLIKELY_KEPT: usize = 3;
 /// Members of a family that have to be candidates of an image, for the family's leader to be tried.
 const WITNESSES: usize = 2;
 
+/// The pairs that promise at least `least`, and those that are the best of both their images, whatever they promise: two pages
+/// of one manual resemble each other so much that a page and its copy do not stand out. What promises nothing cannot be verified.
+#[must_use]
+pub fn worth_it(mut pairs: Vec<Promising>, images: usize, least: f32) -> Vec<Promising> {
+    let mut best = vec![0.0_f32; images];
+    for pair in &pairs {
+        for image in [pair.a, pair.b] {
+            let best = &mut best[image as usize];
+            *best = best.max(pair.promise);
+        }
+    }
+    pairs.retain(|pair| {
+        let is_best = || {
+            [pair.a, pair.b]
+                .iter()
+                .all(|image| pair.promise >= best[*image as usize])
+        };
+        pair.promise >= least || (pair.promise > 0.0 && is_best())
+    });
+    pairs
+}
+
 /// The pairs that are worth verifying, and the others. Worth it are those that are likely, and of the others the best few of
 /// either image: where the first few are no copies, the tenth is none either. Of a pair that comes more than once the highest
 /// promise counts.
@@ -208,14 +230,17 @@ impl Agenda {
         pairs.into_iter().collect()
     }
 
-    /// Leaders of families of which several members are candidates of an image that does not follow them.
+    /// Leaders of families of which several members are candidates of an image that follows nobody: who follows a leader has its
+    /// family.
     fn by_families(&mut self) -> Vec<(u32, u32)> {
         let mut witnesses: BTreeMap<(u32, u32), usize> = BTreeMap::new();
         for &(a, b) in &self.unlikely {
             for (image, member) in [(a, b), (b, a)] {
+                if self.led_by.contains_key(&image) {
+                    continue;
+                }
                 for leader in self.leaders(member) {
-                    let is_known = leader == image || self.leaders(image).any(|other| other == leader);
-                    if !is_known {
+                    if leader != image {
                         *witnesses.entry((image, leader)).or_default() += 1;
                     }
                 }
@@ -331,6 +356,57 @@ mod tests {
         assert!(kept.starts_with(&[(9, 10), (9, 11), (9, 12)]));
         assert!(kept.contains(&(0, 1)) && !kept.contains(&(0, 9)), "{kept:?}");
         assert_eq!(kept.len(), 3 + 8, "each of the others has no better pair");
+    }
+
+    #[test]
+    fn the_best_of_both_images_is_worth_it_whatever_it_promises() {
+        let promise = |a, b, promise| Promising { a, b, promise };
+        let pairs = vec![
+            promise(0, 1, 0.5),
+            promise(1, 2, 0.004),
+            promise(3, 4, 0.003),
+            promise(4, 5, 0.002),
+            promise(6, 7, 0.0),
+        ];
+        let kept = worth_it(pairs, 8, 0.01);
+        let kept: Vec<_> = kept.iter().map(|pair| (pair.a, pair.b)).collect();
+        assert_eq!(
+            kept,
+            [(0, 1), (3, 4)],
+            "1 has a better pair, and so has 4; 6 and 7 cannot be verified"
+        );
+    }
+
+    #[test]
+    fn who_follows_a_leader_is_not_tried_against_another_family() {
+        let promise = |a, b, promise| Promising { a, b, promise };
+        // 0 leads 1 and 2, 3 leads 4. Both members of the one resemble 4, and 5, which belongs to nobody, a little; each of them
+        // resembles three others more.
+        let copies = [(0, 1), (0, 2), (3, 4)];
+        let mut pairs: Vec<_> = copies.iter().map(|&(a, b)| promise(a, b, 0.9)).collect();
+        let strangers = |image: u32| (0..3).map(move |i| (image, 3 * image + 10 + i));
+        pairs.extend(
+            [1, 2, 4, 5]
+                .into_iter()
+                .flat_map(strangers)
+                .map(|(a, b)| promise(a, b, 0.2)),
+        );
+        pairs.extend([6, 7, 8].map(|b| promise(3, b, 0.9)));
+        let faint = |a| [promise(a, 4, 0.01), promise(a, 5, 0.01)];
+        pairs.extend([1, 2].into_iter().flat_map(faint));
+        let mut agenda = Agenda::new(28, pairs, |x, y| x.cmp(&y));
+        let mut done = BTreeSet::new();
+        loop {
+            let round = agenda.next_round();
+            if round.is_empty() {
+                break;
+            }
+            let found = round.iter().filter(|pair| copies.contains(pair));
+            agenda.found(found.map(|pair| (*pair, MatchClass::Edited)));
+            done.extend(round);
+        }
+        assert!(done.contains(&(0, 5)), "two of the family know it");
+        assert!(!done.contains(&(0, 4)), "it has a family");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{Evidence, Gate, Match};
 use crate::types::{Embedding, ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage};
 use crate::vision::Bank;
 use crate::vision::thumbnail::THUMBNAIL_SIDE;
-use crate::vision::verify::{Alignment, CLOSE_UP_SIDE, Features, Verification, traces, verify};
+use crate::vision::verify::{Alignment, CLOSE_UP_SIDE, Verification};
 
 /// Decides about pairs. Plain data; cheap to make and to clone.
 #[derive(Debug, Clone, Default)]
@@ -225,23 +225,6 @@ impl Cascade {
                 }
             }),
         }
-    }
-
-    /// Verifies a pair by its features and judges it; an edited pair carries its traces.
-    #[must_use]
-    pub fn judge_features(
-        &self,
-        a: &Fingerprint,
-        variants: &[PdqHash; 8],
-        b: &Fingerprint,
-        features: [&Features; 2],
-    ) -> Option<Match> {
-        let [x, y] = features;
-        let mut found = self.judge(a, variants, b, Some(&verify(x, y)))?;
-        if let Some(transform) = found.transform.filter(|_| found.class == MatchClass::Edited) {
-            found.evidence.traces = Some(traces(x, y, &transform, &found.evidence.changed));
-        }
-        Some(found)
     }
 
     /// How distinctive an image is: 1 − its mean similarity to the nearest pictures of the background bank, 0 to 1. Low for

@@ -19,7 +19,7 @@ use crate::telemetry::names;
 use crate::types::{
     CollectionName, Fingerprint, ImageId, ImagePair, ImageRecord, MatchClass, PdqHash, Verdict,
 };
-use crate::vision::verify::{self, Features};
+use crate::vision::verify::Features;
 use crate::vision::{Analysis, RgbImage, fingerprint, thumbnail};
 
 /// Nearest images of each part of an image that are candidates of a deep search.
@@ -118,12 +118,12 @@ impl Engine {
         let (x, y) = (Arc::clone(&a), Arc::clone(&b));
         let found = self
             .compute(move || {
-                let can_tell = engine.cascade.is_verifiable(&x.fingerprint, &y.fingerprint);
-                let verification = can_tell
-                    .then(|| verify::verify(&Features::extract(&x.preview), &Features::extract(&y.preview)));
-                engine
-                    .cascade
-                    .judge(&x.fingerprint, &x.variants, &y.fingerprint, verification.as_ref())
+                let (a, variants, b) = (&x.fingerprint, &x.variants, &y.fingerprint);
+                if !engine.cascade.is_verifiable(a, b) {
+                    return engine.cascade.judge(a, variants, b, None);
+                }
+                let features = [&x.preview, &y.preview].map(Features::extract);
+                engine.cascade.judge_features(a, variants, b, features.each_ref())
             })
             .await?;
         Ok(self

@@ -357,7 +357,15 @@ impl<'a> Whole<'a> {
             self.cascade
                 .judge(&query.fingerprint, &query.pdq_variants, print, Some(verification))
         };
-        let found = judge(&verification);
+        let found = judge(&verification).and_then(|found| {
+            if found.evidence.held_back != Some(Gate::NoWarp) {
+                return Some(found);
+            }
+            // As a search does: it is looked at from the other image, too.
+            let (a, variants) = (&query.fingerprint, &query.pdq_variants);
+            let b = &reference.analysis.fingerprint;
+            self.cascade.judge_features(a, variants, b, [features, theirs])
+        });
         let facts = unwarped_features(promise, verification.alignment.as_ref());
         if found.as_ref().is_some_and(Match::wants_close_up)
             && let Some(mine) = self.maker.close_up(file)

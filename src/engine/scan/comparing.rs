@@ -11,8 +11,9 @@ use rayon::prelude::*;
 
 use super::cache::Cache;
 use super::intake::Known;
+use super::recent::Recent;
 use super::{Phase, Progress, ScanError};
-use crate::dedup::agenda::{Agenda, Promising};
+use crate::dedup::agenda::{Agenda, Promising, worth_it};
 use crate::dedup::cascade::Prospect;
 use crate::dedup::groups::Apart;
 use crate::dedup::retrieval::{Candidates, PdqSet, pdq_join};
@@ -30,10 +31,10 @@ const DISTANT: f32 = 0.2;
 const LIKELY_SIMILAR: f32 = 0.3;
 /// Promise from which two images are expected to be copies, until verification says more.
 const EXPECTED: f32 = 0.9;
-/// Features kept in memory, about 200 kB each.
-const FEATURES: usize = 1024;
-/// Features of whole pages kept in memory, about 4 MB each.
-const CLOSE_UPS: usize = 32;
+/// Bytes of features kept in memory: at 400 pixels those of about 500 images, at 200 of four times as many.
+const FEATURES: usize = 100 << 20;
+/// Bytes of features of whole pages kept in memory, about 4 MB each.
+const CLOSE_UPS: usize = 128 << 20;
 /// Rounds of further verification around the hubs of groups.
 const ROUNDS: usize = 8;
 
@@ -191,11 +192,10 @@ impl<'a> Comparer<'a> {
             let promise = self
                 .cascade
                 .promise(prospects[a as usize], variants, prospects[b as usize]);
-            self.cascade
-                .is_promising(promise)
-                .then_some(Promising { a, b, promise })
+            Promising { a, b, promise }
         };
-        let mut found: Vec<Promising> = candidates.pairs().into_iter().filter_map(promising).collect();
+        let pairs = candidates.pairs().into_iter().map(promising).collect();
+        let mut found = worth_it(pairs, self.contents.len(), calibration.min_promise);
         if let Some(analyser) = self.deep {
             found.extend(self.by_parts(analyser, &embeddings, &prospects)?);
         }
@@ -412,46 +412,4 @@ fn by_neighbourhood(pairs: &[(u32, u32)]) -> Vec<(u32, u32)> {
         (x.max(y), x.min(y))
     });
     ordered
-}
-
-/// The features used last.
-struct Recent {
-    entries: HashMap<u32, (u64, Arc<Features>)>,
-    by_age: BTreeMap<u64, u32>,
-    clock: u64,
-    most: usize,
-}
-
-impl Recent {
-    fn new(most: usize) -> Self {
-        Self {
-            entries: HashMap::new(),
-            by_age: BTreeMap::new(),
-            clock: 0,
-            most,
-        }
-    }
-
-    fn get(&mut self, index: u32) -> Option<Arc<Features>> {
-        self.clock += 1;
-        let (age, features) = self.entries.get_mut(&index)?;
-        self.by_age.remove(age);
-        *age = self.clock;
-        self.by_age.insert(self.clock, index);
-        Some(features.clone())
-    }
-
-    fn put(&mut self, index: u32, features: Arc<Features>) {
-        self.clock += 1;
-        if let Some((age, _)) = self.entries.insert(index, (self.clock, features)) {
-            self.by_age.remove(&age);
-        }
-        self.by_age.insert(self.clock, index);
-        while self.entries.len() > self.most {
-            let Some((_, oldest)) = self.by_age.pop_first() else {
-                return;
-            };
-            self.entries.remove(&oldest);
-        }
-    }
 }

@@ -1,13 +1,12 @@
 //! From two sets of features to a verification.
 
 use super::affine::Affine;
-use super::places::Places;
+use super::places::{Places, overlap};
 use super::planes::{ENOUGH, Planes, TEXTURED, textured};
 use super::regions::regions;
 use super::tiles::Tile;
 use super::{Alignment, Features, Verification, frame, ink, overlay, pairing};
 use crate::types::{Region, Transform};
-use crate::vision::polygon::clip;
 
 /// Displacement left from which a warp is drawn to the tiles that agree, pixels of the plane compared.
 const TIGHT: f64 = 0.2;
@@ -63,6 +62,9 @@ fn best(a: &Features, b: &Features) -> Option<Candidate> {
             continue;
         }
         tried.push(map);
+        if let Some(found) = Candidate::as_it_is(a, b, map) {
+            return Some(found);
+        }
         best = better(best, Candidate::settle(a, b, map, 0));
         if best.as_ref().is_some_and(|best| best.explains(SETTLED)) {
             return best;
@@ -95,6 +97,16 @@ fn is_near(one: &Affine, other: &Affine, a: &Features) -> bool {
             let ([x, y], [u, v]) = (one.apply(corner), other.apply(corner));
             (x - u).hypot(y - v) <= NEAR * other.scale()
         })
+}
+
+/// The finest planes of about equal size, in the pyramids of A and B; `None` where the map makes too much of either.
+fn levels(map: &Affine) -> Option<(usize, usize)> {
+    let scale = map.scale();
+    if !(0.04..=25.0).contains(&scale) {
+        return None;
+    }
+    let octaves = scale.log2().round() as i32;
+    Some(((-octaves).max(0) as usize, octaves.max(0) as usize))
 }
 
 /// Whichever explains more; of equal ones the first.
@@ -133,14 +145,37 @@ pub(super) enum Verdict {
 }
 
 impl Candidate {
-    /// Refines a map from coarse to fine and measures the tiles. `inliers` is 0 for a whole-frame hypothesis.
-    fn settle(a: &Features, b: &Features, map: Affine, inliers: usize) -> Option<Self> {
-        let scale = map.scale();
-        if !(0.04..=25.0).contains(&scale) {
+    /// The frames laid onto each other where nothing but resampling and tone lies between them: coarse planes see no reason to
+    /// move the map, and the finest ones are measured under it at once. `None` where it has to be searched for.
+    fn as_it_is(a: &Features, b: &Features, mut map: Affine) -> Option<Self> {
+        let levels = levels(&map)?;
+        if !Planes::at(a, b, levels, 2)?.holds(&map) {
             return None;
         }
-        let octaves = scale.log2().round() as i32;
-        let levels = ((-octaves).max(0) as usize, octaves.max(0) as usize);
+        let planes = Planes::at(a, b, levels, 0)?;
+        let unit = f64::from(a.width) / planes.target.width as f64;
+        for is_last in [false, true] {
+            let tiles = planes.measured(&map);
+            if textured(&tiles).count() < ENOUGH {
+                return None;
+            }
+            let found = Self::weigh(map, 0, tiles, unit, (levels, 0))?;
+            if !found.explains(SETTLED) {
+                return None;
+            }
+            let agreeing: Vec<Tile> = found.with(Verdict::Agrees).copied().collect();
+            let drawn = planes.drawn_to(&map, &agreeing).filter(pairing::plausible)?;
+            if is_last || planes.is_still(&map, &drawn) {
+                return Some(found.tightened(a, b));
+            }
+            map = drawn;
+        }
+        None
+    }
+
+    /// Refines a map from coarse to fine and measures the tiles. `inliers` is 0 for a whole-frame hypothesis.
+    fn settle(a: &Features, b: &Features, map: Affine, inliers: usize) -> Option<Self> {
+        let levels = levels(&map)?;
         let coarsest = if inliers == 0 { 3 } else { 2 };
         // The map as each step left it, coarse to fine.
         let mut settled: Vec<(usize, Affine)> = Vec::with_capacity(4);
@@ -462,27 +497,4 @@ pub(super) fn unexplained(tile: &Tile, (gain, offset): (f32, f32)) -> f32 {
         return (tile.mean_source - gain * tile.mean_target - offset).abs();
     }
     spread * (1.0 - tile.correlation * tile.correlation).max(0.0).sqrt()
-}
-
-/// Shares of the area of A and of B that the other shows.
-fn overlap(map: &Affine, a: &Features, b: &Features) -> (f32, f32) {
-    let Some(back) = map.inverse() else {
-        return (0.0, 0.0);
-    };
-    let (wa, ha) = (f64::from(a.width), f64::from(a.height));
-    let (wb, hb) = (f64::from(b.width), f64::from(b.height));
-    let shown = [[0.0, 0.0], [wb, 0.0], [wb, hb], [0.0, hb]].map(|p| back.apply(p));
-    let polygon = clip(&shown, [wa, ha]);
-    let area = polygon
-        .iter()
-        .zip(polygon.iter().cycle().skip(1))
-        .map(|(p, q)| p[0] * q[1] - p[1] * q[0])
-        .sum::<f64>()
-        .abs()
-        / 2.0;
-    let share = |part: f64, whole: f64| (part / whole).clamp(0.0, 1.0) as f32;
-    (
-        share(area, wa * ha),
-        share(area * map.determinant().abs(), wb * hb),
-    )
 }

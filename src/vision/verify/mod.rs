@@ -148,6 +148,14 @@ impl Features {
         }
     }
 
+    /// Memory that they take, with keypoints, whether or not these were found yet; about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let planes = self.luma.iter().chain(&self.chroma);
+        let keypoints = KEYPOINTS * (size_of::<Keypoint>() + size_of::<Bits>());
+        planes.map(|plane| plane.data.len()).sum::<usize>() + keypoints
+    }
+
     /// What kind of picture it is.
     #[must_use]
     pub fn texture(&self) -> Texture {

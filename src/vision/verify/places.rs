@@ -4,6 +4,7 @@ use super::Features;
 use super::affine::Affine;
 use super::plane::Plane;
 use super::tiles::Tile;
+use crate::vision::polygon::clip;
 
 /// Side of a chroma plane's pixel, pixels of the preview.
 const CHROMA: f32 = 4.0;
@@ -79,4 +80,27 @@ impl Places<'_> {
         let there = [p[0].min(q[0]), p[0].max(q[0]), p[1].min(q[1]), p[1].max(q[1])].map(|v| v as f32);
         [here, there]
     }
+}
+
+/// Shares of the area of A and of B that the other shows.
+pub(super) fn overlap(map: &Affine, a: &Features, b: &Features) -> (f32, f32) {
+    let Some(back) = map.inverse() else {
+        return (0.0, 0.0);
+    };
+    let (wa, ha) = (f64::from(a.width), f64::from(a.height));
+    let (wb, hb) = (f64::from(b.width), f64::from(b.height));
+    let shown = [[0.0, 0.0], [wb, 0.0], [wb, hb], [0.0, hb]].map(|p| back.apply(p));
+    let polygon = clip(&shown, [wa, ha]);
+    let area = polygon
+        .iter()
+        .zip(polygon.iter().cycle().skip(1))
+        .map(|(p, q)| p[0] * q[1] - p[1] * q[0])
+        .sum::<f64>()
+        .abs()
+        / 2.0;
+    let share = |part: f64, whole: f64| (part / whole).clamp(0.0, 1.0) as f32;
+    (
+        share(area, wa * ha),
+        share(area * map.determinant().abs(), wb * hb),
+    )
 }

@@ -11,6 +11,10 @@ use super::tiles::{Grid, Tile, measure, outline};
 const TILE: usize = 16;
 /// A round that moves no corner by more is the last, pixels of the plane compared.
 const STILL: f64 = 0.05;
+/// Maps whose corners are no farther apart are one, pixels of the plane compared.
+const SAME_PLACE: f64 = 0.1;
+/// What coarse planes may want to move the corners of a map that is measured as it is, pixels of these.
+const HELD: f64 = 0.25;
 /// Textured tiles that make a verdict; with fewer, larger tiles are tried.
 pub(super) const ENOUGH: usize = 12;
 /// Tiles of less spread than this in both images prove nothing, grey levels.
@@ -87,18 +91,41 @@ impl<'a> Planes<'a> {
             let Some(better) = refine(&local, &tiles, size, freedom) else {
                 break;
             };
-            let has_settled = [[0.0, 0.0], [size[0] as f64, 0.0], [0.0, size[1] as f64]]
-                .into_iter()
-                .all(|corner| {
-                    let ([x, y], [u, v]) = (local.apply(corner), better.apply(corner));
-                    (x - u).hypot(y - v) <= STILL
-                });
+            let has_settled = self.moves(&local, &better) <= STILL;
             map = self.between_back(&better);
             if has_settled {
                 break;
             }
         }
         Some(map)
+    }
+
+    /// How far the farthest corner is from one map to another, pixels of the source.
+    fn moves(&self, one: &Affine, other: &Affine) -> f64 {
+        let (width, height) = (self.target.width as f64, self.target.height as f64);
+        [[0.0, 0.0], [width, 0.0], [0.0, height]]
+            .into_iter()
+            .map(|corner| {
+                let ([x, y], [u, v]) = (one.apply(corner), other.apply(corner));
+                (x - u).hypot(y - v)
+            })
+            .fold(0.0, f64::max)
+    }
+
+    /// Whether two maps between the images are one on these planes.
+    pub(super) fn is_still(&self, one: &Affine, other: &Affine) -> bool {
+        self.moves(&self.between(one), &self.between(other)) <= SAME_PLACE
+    }
+
+    /// Whether the tiles of these planes see next to no reason to move the map.
+    pub(super) fn holds(&self, map: &Affine) -> bool {
+        let local = self.between(map);
+        let tiles = outline(self.target, self.source, &local, TILE * 3 / 4, Grid::All);
+        let size = [self.target.width, self.target.height];
+        let better = (!hopeless(&tiles)).then(|| refine(&local, &tiles, size, Freedom::Affine));
+        better
+            .flatten()
+            .is_some_and(|better| self.moves(&local, &better) <= HELD)
     }
 
     /// The map refined by some tiles that were measured under it.
