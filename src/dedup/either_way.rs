@@ -23,20 +23,26 @@ impl Cascade {
         [x, y]: [&Features; 2],
     ) -> Option<Match> {
         let found = self.judge_from_first(a, variants, b, [x, y])?;
+        Some(self.or_from_second(found, [a, b], [x, y]))
+    }
+
+    /// The better of what a pair looks like from its first image, `found`, and from its second, where the first leaves it open.
+    #[must_use]
+    pub fn or_from_second(&self, found: Match, [a, b]: [&Fingerprint; 2], [x, y]: [&Features; 2]) -> Match {
         if found.evidence.held_back != Some(Gate::NoWarp) || found.probability < LIKELY {
-            return Some(found);
+            return found;
         }
         let back = self
             .judge_from_first(b, &[b.pdq; 8], a, [y, x])
             .filter(|back| back.class > MatchClass::Similar);
-        Some(match back {
+        match back {
             None => found,
             Some(mut back) => {
                 // That of all eight ways to turn the picture.
                 back.evidence.pdq_distance = found.evidence.pdq_distance;
                 back.reversed()
             }
-        })
+        }
     }
 
     fn judge_from_first(

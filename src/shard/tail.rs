@@ -23,7 +23,7 @@ impl Tail {
 
     /// Adds an embedding under a row number that is new.
     pub(super) fn push(&mut self, row: RowId, embedding: &Embedding) -> Result<(), VectorError> {
-        self.check(embedding)?;
+        VectorError::check_dim(self.dim, embedding)?;
         self.rows.push((row, embedding.clone()));
         Ok(())
     }
@@ -33,23 +33,13 @@ impl Tail {
         &self.rows
     }
 
-    fn check(&self, vector: &Embedding) -> Result<(), VectorError> {
-        if vector.dim() == self.dim {
-            return Ok(());
-        }
-        Err(VectorError::WrongDimension {
-            expected: self.dim,
-            got: vector.dim(),
-        })
-    }
-
     /// Similarities with `query` of the rows that the filter allows.
     fn scan<'a>(
         &'a self,
         query: &'a Embedding,
         filter: Option<RowFilter<'a>>,
     ) -> Result<impl Iterator<Item = Hit> + 'a, VectorError> {
-        self.check(query)?;
+        VectorError::check_dim(self.dim, query)?;
         let allowed = move |&&(row, _): &&(RowId, _)| filter.is_none_or(|allows| allows(row));
         Ok(self.rows.iter().filter(allowed).map(|(row, vector)| Hit {
             row: *row,

@@ -90,7 +90,10 @@ impl VectorError {
     }
 
     /// Refuses a vector whose dimension is not `expected`.
-    fn check_dim(expected: usize, vector: &Embedding) -> Result<(), Self> {
+    ///
+    /// # Errors
+    /// [`VectorError::WrongDimension`].
+    pub fn check_dim(expected: usize, vector: &Embedding) -> Result<(), Self> {
         if vector.dim() == expected {
             Ok(())
         } else {

@@ -357,14 +357,10 @@ impl<'a> Whole<'a> {
             self.cascade
                 .judge(&query.fingerprint, &query.pdq_variants, print, Some(verification))
         };
-        let found = judge(&verification).and_then(|found| {
-            if found.evidence.held_back != Some(Gate::NoWarp) {
-                return Some(found);
-            }
-            // As a search does: it is looked at from the other image, too.
-            let (a, variants) = (&query.fingerprint, &query.pdq_variants);
-            let b = &reference.analysis.fingerprint;
-            self.cascade.judge_features(a, variants, b, [features, theirs])
+        let found = judge(&verification).map(|found| {
+            // As a search does.
+            let prints = [&query.fingerprint, &reference.analysis.fingerprint];
+            self.cascade.or_from_second(found, prints, [features, theirs])
         });
         let facts = unwarped_features(promise, verification.alignment.as_ref());
         if found.as_ref().is_some_and(Match::wants_close_up)
