@@ -22,8 +22,6 @@ pub(super) struct Keypoint {
     pub(super) size: f32,
     /// Orientation of the patch in radians, from the x axis towards the y axis (y points down).
     pub(super) angle: f32,
-    /// Whether it is darker than its surroundings.
-    pub(super) dark: bool,
     pub(super) bits: Bits,
 }
 
@@ -190,74 +188,144 @@ pub(super) fn orientation(plane: &Plane, x: usize, y: usize) -> f32 {
     (my as f32).atan2(mx as f32)
 }
 
-/// Describes the patch around `(x, y)` of `plane`, turned by `angle`.
+/// Descriptors that are compared into bits side by side.
+const LANES: usize = 16;
+/// The sums that are compared with each other: cells of a grid in one channel, one group after the other.
+const GROUPS: [usize; 7] = [4, 4, 4, 9, 9, 9, 16];
+/// All of them.
+const SUMS: usize = 55;
+
+/// Describes the patches around the corners `(x, y)` of `plane`, each turned by its angle.
 #[inline(always)]
-pub(super) fn describe(plane: &Plane, x: usize, y: usize, angle: f32) -> Bits {
-    let patch = cut(plane, x, y, angle);
-    let (mut bits, mut index) = ([0; 4], 0);
-    for channel in cells::<2>(&patch) {
-        compare::<2>(&channel, &mut bits, &mut index);
+pub(super) fn describe(plane: &Plane, corners: &[(usize, usize, f32)]) -> Vec<Bits> {
+    let mut described = Vec::with_capacity(corners.len());
+    let mut window = Window::new();
+    let mut sums = [[0i32; LANES]; SUMS];
+    for corners in corners.chunks(LANES) {
+        for (lane, &(x, y, angle)) in corners.iter().enumerate() {
+            let patch = window.cut(plane, x, y, angle);
+            let (two, three) = (cells::<2>(&patch), cells::<3>(&patch));
+            let [four, ..] = cells::<4>(&patch);
+            let groups = [two[0], two[1], two[2], three[0], three[1], three[2], four];
+            let mut at = 0;
+            for group in 0..GROUPS.len() {
+                for cell in 0..GROUPS[group] {
+                    sums[at][lane] = groups[group][cell];
+                    at += 1;
+                }
+            }
+        }
+        let halves = compared(&sums);
+        for lane in 0..corners.len() {
+            let mut bits = [0; 4];
+            for (word, halves) in bits.iter_mut().zip(halves.as_chunks::<2>().0) {
+                *word = u64::from(halves[0][lane]) | u64::from(halves[1][lane]) << 32;
+            }
+            described.push(bits);
+        }
     }
-    for channel in cells::<3>(&patch) {
-        compare::<3>(&channel, &mut bits, &mut index);
-    }
-    let [brightness, ..] = cells::<4>(&patch);
-    compare::<4>(&brightness, &mut bits, &mut index);
-    bits
+    described
 }
 
-/// Adds a bit for every two cells of a grid: whether the first has more.
+/// A bit for every two cells of a group: whether the first has more. The first halves of all first words, the second halves, …
 #[inline(always)]
-fn compare<const SIDE: usize>(cells: &[i32; 16], bits: &mut Bits, index: &mut usize) {
-    for first in 0..SIDE * SIDE - 1 {
-        // All at once: a bit for each cell that has less.
-        let mut less = 0;
-        for (second, &value) in cells.iter().enumerate() {
-            less |= if cells[first] > value { 1u32 << second } else { 0 };
+fn compared(sums: &[[i32; LANES]; SUMS]) -> [[u32; LANES]; 8] {
+    let mut halves = [[0; LANES]; 8];
+    let (mut index, mut start) = (0, 0);
+    for count in GROUPS {
+        for first in start..start + count {
+            for second in first + 1..start + count {
+                let half = &mut halves[index / 32];
+                for lane in 0..LANES {
+                    let bit = 1 << (index % 32);
+                    half[lane] |= if sums[first][lane] > sums[second][lane] {
+                        bit
+                    } else {
+                        0
+                    };
+                }
+                index += 1;
+            }
         }
-        let count = SIDE * SIDE - 1 - first;
-        let less = u64::from(less >> (first + 1) & ((1 << count) - 1));
-        let (word, at) = (*index / 64, *index % 64);
-        bits[word] |= less << at;
-        if at + count > 64 {
-            bits[word + 1] |= less >> (64 - at);
-        }
-        *index += count;
+        start += count;
     }
+    halves
 }
 
+/// Columns that sums of blocks are kept for: whole lanes.
+const WIDE: usize = 16;
 /// Sums of 2×2 samples of a patch: cells and their halves are made of whole blocks.
-type Blocks = [[i32; BLOCKS]; BLOCKS];
+type Blocks = [[i32; WIDE]; BLOCKS];
 
-/// Samples the turned patch, rows along the orientation, in steps of 1/65,536 of a pixel.
-#[inline(always)]
-fn cut(plane: &Plane, x: usize, y: usize, angle: f32) -> Blocks {
-    let (sin, cos) = angle.sin_cos();
-    let [sin, cos] = [sin, cos].map(|v| (v * 65_536.0) as i32);
-    let (right, bottom) = (plane.width as i32 - 1, plane.height as i32 - 1);
-    // Twice the half side, less one, is whole: 23 half-pixels from the centre to the first sample.
-    let half = PATCH as i32 - 1;
-    let mut start = [
-        ((x as i32) << 16) + (1 << 15) - half * (cos - sin) / 2,
-        ((y as i32) << 16) + (1 << 15) - half * (sin + cos) / 2,
-    ];
-    let mut blocks = [[0; BLOCKS]; BLOCKS];
-    for v in 0..PATCH {
-        // Where the samples are is computed side by side; only the reading is one by one.
-        let mut places = [0u32; PATCH];
-        for (u, place) in (0..).zip(&mut places) {
-            let sx = ((start[0] + u * cos) >> 16).clamp(0, right);
-            let sy = ((start[1] + u * sin) >> 16).clamp(0, bottom);
-            *place = (sy * (right + 1) + sx) as u32;
+/// Pixels around a corner, of which a turned patch is cut: at a place that is masked nothing has to be checked.
+struct Window {
+    pixels: [u8; 1 << (2 * Self::SHIFT)],
+}
+
+impl Window {
+    const SHIFT: usize = 6;
+    const SIDE: usize = 1 << Self::SHIFT;
+    const MASK: u32 = (1 << (2 * Self::SHIFT)) - 1;
+    /// Half the diagonal of a patch, and a pixel.
+    const REACH: usize = 18;
+
+    const fn new() -> Self {
+        Self {
+            pixels: [0; 1 << (2 * Self::SHIFT)],
         }
-        for (block, places) in blocks[v / 2].iter_mut().zip(places.as_chunks::<2>().0) {
-            let [first, second] = places.map(|place| i32::from(plane.data[place as usize]));
-            *block += first + second;
-        }
-        start[0] -= sin;
-        start[1] += cos;
     }
-    blocks
+
+    /// Copies what is around `(x, y)`; beyond the border of the plane its outermost pixels are repeated.
+    #[inline(always)]
+    fn fill(&mut self, plane: &Plane, x: usize, y: usize) {
+        let right = plane.width - 1;
+        let is_inside = x >= Self::REACH && x + Self::REACH <= right;
+        for (v, row) in self
+            .pixels
+            .chunks_exact_mut(Self::SIDE)
+            .take(2 * Self::REACH + 1)
+            .enumerate()
+        {
+            let from = plane.row((y + v).saturating_sub(Self::REACH).min(plane.height - 1));
+            if is_inside {
+                row[..2 * Self::REACH + 1].copy_from_slice(&from[x - Self::REACH..=x + Self::REACH]);
+            } else {
+                for (u, pixel) in row[..2 * Self::REACH + 1].iter_mut().enumerate() {
+                    *pixel = from[(x + u).saturating_sub(Self::REACH).min(right)];
+                }
+            }
+        }
+    }
+
+    /// Samples the turned patch, rows along the orientation, in steps of 1/65,536 of a pixel.
+    #[inline(always)]
+    fn cut(&mut self, plane: &Plane, x: usize, y: usize, angle: f32) -> Blocks {
+        self.fill(plane, x, y);
+        let (sin, cos) = angle.sin_cos();
+        let (sin, cos) = ((sin * 65_536.0) as i32, (cos * 65_536.0) as i32);
+        // Twice the half side, less one, is whole: 23 half-pixels from the centre to the first sample.
+        let half = PATCH as i32 - 1;
+        let middle = ((Self::REACH as i32) << 16) + (1 << 15);
+        let mut start = [middle - half * (cos - sin) / 2, middle - half * (sin + cos) / 2];
+        let mut blocks = [[0; WIDE]; BLOCKS];
+        for v in 0..PATCH {
+            // Where the samples are is computed side by side; only the reading is one by one.
+            let mut places = [0u32; 2 * WIDE];
+            for u in 0..2 * WIDE {
+                let sx = (start[0] + u as i32 * cos) >> 16;
+                let sy = (start[1] + u as i32 * sin) >> 16;
+                places[u] = ((sy << Self::SHIFT) + sx).cast_unsigned() & Self::MASK;
+            }
+            let block = &mut blocks[v / 2];
+            for u in 0..BLOCKS {
+                let (first, second) = (places[2 * u] as usize, places[2 * u + 1] as usize);
+                block[u] += i32::from(self.pixels[first]) + i32::from(self.pixels[second]);
+            }
+            start[0] -= sin;
+            start[1] += cos;
+        }
+        blocks
+    }
 }
 
 /// Sums per cell: brightness, right half minus left half, bottom half minus top half. (The halves of the grid of 4×4
@@ -266,15 +334,32 @@ fn cut(plane: &Plane, x: usize, y: usize, angle: f32) -> Blocks {
 fn cells<const SIDE: usize>(blocks: &Blocks) -> [[i32; 16]; 3] {
     let step = BLOCKS / SIDE;
     let mut sums = [[0; 16]; 3];
-    for (v, row) in blocks.iter().enumerate() {
-        let lower = v % step >= step / 2;
-        for (cell, part) in row.chunks_exact(step).enumerate() {
-            let (left, right) = part.split_at(step / 2);
-            let (left, right): (i32, i32) = (left.iter().sum(), right.iter().sum());
-            let index = v / step * SIDE + cell;
-            sums[Channel::Brightness as usize][index] += left + right;
-            sums[Channel::Along as usize][index] += right - left;
-            sums[Channel::Across as usize][index] += if lower { left + right } else { -left - right };
+    for band in 0..SIDE {
+        // Rows are added up first, side by side.
+        let (mut all, mut tilt) = ([0; WIDE], [0; WIDE]);
+        for v in 0..step {
+            let row = &blocks[band * step + v];
+            let sign = if v >= step / 2 { 1 } else { -1 };
+            for u in 0..WIDE {
+                all[u] += row[u];
+                tilt[u] += sign * row[u];
+            }
+        }
+        for cell in 0..SIDE {
+            let (mut left, mut right, mut across) = (0, 0, 0);
+            for u in 0..step {
+                let at = cell * step + u;
+                if u < step / 2 {
+                    left += all[at];
+                } else {
+                    right += all[at];
+                }
+                across += tilt[at];
+            }
+            let index = band * SIDE + cell;
+            sums[Channel::Brightness as usize][index] = left + right;
+            sums[Channel::Along as usize][index] = right - left;
+            sums[Channel::Across as usize][index] = across;
         }
     }
     sums
@@ -313,6 +398,52 @@ mod tests {
         }
         let bright = Plane::new(width, height, vec![u8::MAX; width * height]);
         assert_eq!(orientation(&bright, 14, 14), 0.0);
+    }
+
+    #[test]
+    fn descriptors_are_those_of_single_tests() {
+        let (width, height) = (61, 47);
+        let noise = |i: usize| ((i * i + 7 * i).wrapping_mul(2_654_435_761) >> 23) as u8;
+        let plane = Plane::new(width, height, (0..width * height).map(noise).collect());
+        let corners: Vec<(usize, usize, f32)> = (0..37)
+            .map(|i| (14 + i * 5 % 33, 14 + i * 3 % 19, i as f32 * 0.41 - 3.0))
+            .collect();
+        for (bits, &(x, y, angle)) in describe(&plane, &corners).iter().zip(&corners) {
+            let (sin, cos) = angle.sin_cos();
+            let [sin, cos] = [sin, cos].map(|v| (v * 65_536.0) as i32);
+            let sample = |u: i32, v: i32| {
+                let x = ((x as i32) << 16) + (1 << 15) - 23 * (cos - sin) / 2 + u * cos - v * sin;
+                let y = ((y as i32) << 16) + (1 << 15) - 23 * (sin + cos) / 2 + u * sin + v * cos;
+                let (x, y) = ((x >> 16).clamp(0, 60), (y >> 16).clamp(0, 46));
+                i32::from(plane.row(y as usize)[x as usize])
+            };
+            for (index, test) in TESTS.iter().enumerate() {
+                let step = PATCH as i32 / test.side as i32;
+                let value = |cell: usize| {
+                    let (left, top) = (
+                        cell as i32 % test.side as i32 * step,
+                        cell as i32 / test.side as i32 * step,
+                    );
+                    let mut sum = 0;
+                    for (v, u) in (0..step).flat_map(|v| (0..step).map(move |u| (v, u))) {
+                        let is_negative = match test.channel {
+                            Channel::Brightness => false,
+                            Channel::Along => u < step / 2,
+                            Channel::Across => v < step / 2,
+                        };
+                        let value = sample(left + u, top + v);
+                        sum += if is_negative { -value } else { value };
+                    }
+                    sum
+                };
+                let expected = value(test.first) > value(test.second);
+                assert_eq!(
+                    bits[index / 64] >> (index % 64) & 1 == 1,
+                    expected,
+                    "{index} at {x}, {y}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -57,21 +57,23 @@ pub(super) struct Corner {
 /// Finds at most about `limit` corners in all levels together.
 #[inline(always)]
 pub(super) fn levels(luma: &Plane, limit: usize) -> Vec<Level> {
-    let mut planes = vec![luma.clone()];
-    while planes.len() < MAX_LEVELS {
-        let last = &planes[planes.len() - 1];
+    let mut sizes = vec![(luma.width, luma.height)];
+    while sizes.len() < MAX_LEVELS {
         let shrink = |side: usize| (side as f32 / LEVEL_RATIO).round() as usize;
-        let (w, h) = (shrink(last.width), shrink(last.height));
+        let (w, h) = sizes[sizes.len() - 1];
+        let (w, h) = (shrink(w), shrink(h));
         if w < MIN_SIDE || h < MIN_SIDE {
             break;
         }
-        let next = last.resampled(w, h);
-        planes.push(next);
+        sizes.push((w, h));
     }
-    let total: f32 = (0..planes.len()).map(share).sum();
-    let mut levels = Vec::with_capacity(planes.len());
+    let total: f32 = (0..sizes.len()).map(share).sum();
+    let mut levels = Vec::with_capacity(sizes.len());
+    let mut buffers = Buffers::new(luma);
+    let mut shrunk: Option<Plane> = None;
     // A loop and no iterator: what a closure calls is not inlined into the kernel.
-    for (i, raw) in planes.into_iter().enumerate() {
+    for i in 0..sizes.len() {
+        let raw = shrunk.as_ref().unwrap_or(luma);
         let quota = (limit as f32 * share(i) / total).ceil() as usize;
         let plane = raw.smoothed();
         levels.push(Level {
@@ -79,9 +81,13 @@ pub(super) fn levels(luma: &Plane, limit: usize) -> Vec<Level> {
                 luma.width as f32 / plane.width as f32,
                 luma.height as f32 / plane.height as f32,
             ],
-            corners: corners(&plane, quota),
+            corners: corners(&plane, quota, &mut buffers),
             plane,
         });
+        if i + 1 < sizes.len() {
+            let (w, h) = sizes[i + 1];
+            shrunk = Some(raw.resampled(w, h));
+        }
     }
     levels
 }
@@ -93,12 +99,41 @@ fn share(level: usize) -> f32 {
 }
 
 #[inline(always)]
-fn corners(plane: &Plane, quota: usize) -> Vec<Corner> {
+fn corners(plane: &Plane, quota: usize, buffers: &mut Buffers) -> Vec<Corner> {
     let (w, h) = (plane.width, plane.height);
     if w <= 2 * MARGIN || h <= 2 * MARGIN {
         return Vec::new();
     }
-    spread(suppress(&peaks(plane), w, h), w, h, quota)
+    peaks(plane, buffers);
+    suppress(buffers, w, h);
+    spread(&buffers.kept, w, h, quota)
+}
+
+/// What is used again on every level: asking for it each time would take a tenth of all.
+struct Buffers {
+    found: Vec<Scored>,
+    order: Vec<u64>,
+    taken: Vec<bool>,
+    kept: Vec<Corner>,
+    /// The row before, the row that is judged and the next.
+    lines: [Line; 3],
+    scratch: Scratch,
+    columns: Columns,
+}
+
+impl Buffers {
+    /// For levels that are no larger than the first.
+    fn new(luma: &Plane) -> Self {
+        Self {
+            found: Vec::with_capacity(4096),
+            order: Vec::with_capacity(4096),
+            taken: Vec::with_capacity(luma.width * luma.height),
+            kept: Vec::with_capacity(1024),
+            lines: [(); 3].map(|()| Line::new(luma.width)),
+            scratch: Scratch::new(luma.width),
+            columns: Columns::new(luma.width),
+        }
+    }
 }
 
 /// A corner with its response, before it is chosen: many are looked at.
@@ -112,16 +147,24 @@ struct Scored {
 
 /// All corners that no neighbour among the eight outdoes, row by row, with Harris' response over a 7×7 window (k = 0.04).
 #[inline(always)]
-fn peaks(plane: &Plane) -> Vec<Scored> {
+fn peaks(plane: &Plane, buffers: &mut Buffers) {
     let (w, h) = (plane.width, plane.height);
-    let mut found = Vec::with_capacity(4096);
-    let mut columns = Columns::new(w);
+    let Buffers {
+        found,
+        lines,
+        scratch,
+        columns,
+        ..
+    } = buffers;
+    found.clear();
+    columns.clear();
+    for line in lines.iter_mut() {
+        line.narrow(w);
+    }
+    scratch.narrow(w);
     for y in MARGIN - REACH..=MARGIN + REACH {
         columns.add(plane, y);
     }
-    // The row before, the row that is judged and the next.
-    let mut lines = [(); 3].map(|()| Line::new(w));
-    let mut scratch = Scratch::new(w);
     // One more than there are: the last row is judged when the next is known to be empty.
     for y in MARGIN..=h - MARGIN {
         lines.rotate_left(1);
@@ -130,11 +173,10 @@ fn peaks(plane: &Plane) -> Vec<Scored> {
             if y > MARGIN {
                 columns.advance(plane, y);
             }
-            lines[2].fill(plane, &columns, y);
+            lines[2].fill(plane, columns, y);
         }
-        judge(&lines, y - 1, &mut scratch, &mut found);
+        judge(lines, y - 1, scratch, found);
     }
-    found
 }
 
 /// Response of pixels that are no corners.
@@ -158,6 +200,16 @@ impl Line {
             is_empty: true,
             width,
         }
+    }
+
+    /// An empty row of that width, which is no larger than before.
+    #[inline(always)]
+    fn narrow(&mut self, width: usize) {
+        self.responses.truncate(width + LANES);
+        self.dark.truncate(width + LANES);
+        self.width = width;
+        self.is_empty = false;
+        self.clear();
     }
 
     #[inline(always)]
@@ -250,6 +302,12 @@ impl Scratch {
             peaks: vec![0; width + LANES],
         }
     }
+
+    /// For rows of that width, which is no larger than before.
+    fn narrow(&mut self, width: usize) {
+        self.most.truncate(width + LANES);
+        self.peaks.truncate(width + LANES);
+    }
 }
 
 /// Pixels that are tested side by side.
@@ -341,19 +399,25 @@ fn joined(
 }
 
 /// Keeps corners that no stronger one stands beside, within 2 pixels; strongest first, of equal ones the first in the frame.
-fn suppress(found: &[Scored], width: usize, height: usize) -> Vec<Corner> {
+fn suppress(buffers: &mut Buffers, width: usize, height: usize) {
+    let Buffers {
+        found,
+        order,
+        taken,
+        kept,
+        ..
+    } = buffers;
     // One number, since these are sorted fastest: the response, the greatest first, and the place.
-    let mut order: Vec<u64> = found
-        .iter()
-        .map(|&Scored { score, x, y, dark }| {
-            let place = (y * width as u32 + x) << 1 | u32::from(dark);
-            u64::from(!ordered(score)) << 32 | u64::from(place)
-        })
-        .collect();
+    order.clear();
+    order.extend(found.iter().map(|&Scored { score, x, y, dark }| {
+        let place = (y * width as u32 + x) << 1 | u32::from(dark);
+        u64::from(!ordered(score)) << 32 | u64::from(place)
+    }));
     order.sort_unstable();
-    let mut taken = vec![false; width * height];
-    let mut kept = Vec::new();
-    for key in order {
+    taken.clear();
+    taken.resize(width * height, false);
+    kept.clear();
+    for &key in order.iter() {
         let (place, dark) = ((key as u32 >> 1) as usize, key & 1 == 1);
         if taken[place] {
             continue;
@@ -373,7 +437,6 @@ fn suppress(found: &[Scored], width: usize, height: usize) -> Vec<Corner> {
             taken[row - 2..=row + 2].fill(true);
         }
     }
-    kept
 }
 
 /// A number that orders as [`f32::total_cmp`] does.
@@ -384,15 +447,15 @@ fn ordered(number: f32) -> u32 {
 }
 
 /// Takes at most `quota` corners, in rounds: the strongest of every cell, then the second of every cell, …
-fn spread(found: Vec<Corner>, width: usize, height: usize, quota: usize) -> Vec<Corner> {
+fn spread(found: &[Corner], width: usize, height: usize, quota: usize) -> Vec<Corner> {
     if found.len() <= quota {
-        return found;
+        return found.to_vec();
     }
     let columns = width / CELL + 1;
     let mut in_cell = vec![0u32; columns * (height / CELL + 1)];
     // Round and order in one number.
     let mut ranked: Vec<u64> = (0..)
-        .zip(&found)
+        .zip(found)
         .map(|(order, corner)| {
             let round = &mut in_cell[corner.y / CELL * columns + corner.x / CELL];
             *round += 1;

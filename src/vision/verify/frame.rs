@@ -49,6 +49,7 @@ pub(super) struct View {
 }
 
 /// The whole frame, and its inside when it has plain borders.
+#[inline(always)]
 pub(super) fn views(luma: &Plane) -> Vec<View> {
     let full = [0.0, luma.width as f32, 0.0, luma.height as f32];
     let inside = inside(luma);
@@ -61,16 +62,9 @@ pub(super) fn views(luma: &Plane) -> Vec<View> {
 
 impl View {
     /// `None` when the rectangle shows next to nothing.
+    #[inline(always)]
     fn cut(luma: &Plane, bounds: [f32; 4]) -> Option<Self> {
-        let [left, right, top, bottom] = bounds;
-        let (dx, dy) = ((right - left) / SIDE as f32, (bottom - top) / SIDE as f32);
-        let mut pixels = Vec::with_capacity(SIDE * SIDE);
-        for y in 0..SIDE {
-            for x in 0..SIDE {
-                let (x, y) = (left + x as f32 * dx, top + y as f32 * dy);
-                pixels.push(luma.mean([x, x + dx, y, y + dy]));
-            }
-        }
+        let pixels = luma.means(bounds, SIDE);
         let count = pixels.len() as f32;
         let mean = pixels.iter().sum::<f32>() / count;
         let norm = pixels.iter().map(|p| (p - mean) * (p - mean)).sum::<f32>().sqrt();

@@ -23,6 +23,14 @@ impl Columns {
         Self { xx, xy, yy }
     }
 
+    /// Forgets all sums; planes that come next are no wider than before.
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        for sums in [&mut self.xx, &mut self.xy, &mut self.yy] {
+            sums.fill(0);
+        }
+    }
+
     #[inline(always)]
     pub(super) fn add(&mut self, plane: &Plane, y: usize) {
         let row = Gradients::of(plane, y);

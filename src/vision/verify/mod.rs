@@ -13,6 +13,7 @@ mod frame;
 mod harris;
 mod ink;
 mod judge;
+mod keypoints;
 mod moved;
 mod overlay;
 mod pairing;
@@ -39,12 +40,13 @@ use describe::{Bits, Keypoint, Mirror};
 use plane::Plane;
 
 pub use judge::verify;
+pub use keypoints::Keypoints;
 pub use traces::{Trace, Traces, traces};
 
-/// About how many keypoints describe an image.
-const KEYPOINTS: usize = 500;
 /// Longest side of a close-up, in pixels: letters of a page can be told apart.
 pub const CLOSE_UP_SIDE: u32 = 1600;
+/// Planes of a pyramid, at most.
+const PLANES: usize = 6;
 /// Planes stop halving below this side.
 const SMALLEST_SIDE: usize = 16;
 
@@ -73,7 +75,7 @@ pub struct Features {
     width: u32,
     height: u32,
     /// Found when they are first asked for: a pair that is the same frame needs none, and they cost more than all the rest.
-    keypoints: OnceLock<Vec<Keypoint>>,
+    keypoints: OnceLock<Keypoints>,
     /// Their descriptors as seen in a mirror, likewise.
     mirrored: OnceLock<Vec<Bits>>,
     /// Luma, each plane half the size of the one before; never empty.
@@ -123,36 +125,14 @@ impl Features {
     /// when keypoints are needed.
     #[must_use]
     pub fn extract(preview: &RgbImage) -> Self {
-        let luma = Plane::luma(preview);
-        let (chroma, texture) = roomy(Look { preview, luma: &luma });
-        let views = frame::views(&luma);
-        let mut pyramid = vec![luma];
-        while pyramid.len() < 6 {
-            let last = &pyramid[pyramid.len() - 1];
-            if last.width.min(last.height) < 2 * SMALLEST_SIDE {
-                break;
-            }
-            let next = last.halved();
-            pyramid.push(next);
-        }
-        Self {
-            width: preview.width(),
-            height: preview.height(),
-            keypoints: OnceLock::new(),
-            mirrored: OnceLock::new(),
-            luma: pyramid,
-            chroma,
-            views,
-            texture,
-            repeats: OnceLock::new(),
-        }
+        roomy(Look(preview))
     }
 
     /// Memory that they take, with keypoints, whether or not these were found yet; about.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let planes = self.luma.iter().chain(&self.chroma);
-        let keypoints = KEYPOINTS * (size_of::<Keypoint>() + size_of::<Bits>());
+        let keypoints = keypoints::MOST * (size_of::<Keypoint>() + size_of::<Bits>());
         planes.map(|plane| plane.data.len()).sum::<usize>() + keypoints
     }
 
@@ -165,12 +145,24 @@ impl Features {
     /// Number of keypoints found.
     #[must_use]
     pub fn keypoint_count(&self) -> usize {
-        self.keypoints().len()
+        self.keypoints().all().len()
     }
 
-    /// The keypoints, bright corners first: corners of one kind are compared with each other only.
-    fn keypoints(&self) -> &[Keypoint] {
-        self.keypoints.get_or_init(|| roomy(Describe(&self.luma[0])))
+    /// The keypoints, where they were asked for.
+    #[must_use]
+    pub fn known_keypoints(&self) -> Option<&Keypoints> {
+        self.keypoints.get()
+    }
+
+    /// The same features with keypoints that were found earlier on the same preview.
+    #[must_use]
+    pub fn with_keypoints(mut self, keypoints: Keypoints) -> Self {
+        self.keypoints = OnceLock::from(keypoints);
+        self
+    }
+
+    fn keypoints(&self) -> &Keypoints {
+        self.keypoints.get_or_init(|| Keypoints::of(&self.luma[0]))
     }
 
     /// Whether it is a pattern that repeats.
@@ -180,7 +172,7 @@ impl Features {
 
     /// Their descriptors, as they are or as seen in a mirror.
     fn descriptors(&self, mirrored: bool) -> Vec<Bits> {
-        let keypoints = self.keypoints().iter();
+        let keypoints = self.keypoints().all().iter();
         if !mirrored {
             return keypoints.map(|keypoint| keypoint.bits).collect();
         }
@@ -190,54 +182,40 @@ impl Features {
     }
 }
 
-/// Averages the colours of a preview and tells its texture.
-struct Look<'a> {
-    preview: &'a RgbImage,
-    luma: &'a Plane,
-}
+/// Looks at a preview: all but its keypoints.
+struct Look<'a>(&'a RgbImage);
 
 impl Kernel for Look<'_> {
-    type Output = ([Plane; 2], Texture);
+    type Output = Features;
 
     #[inline(always)]
-    fn call(self) -> Self::Output {
-        (Plane::chroma(self.preview), texture(self.luma))
-    }
-}
-
-/// Finds and describes the keypoints of a plane.
-struct Describe<'a>(&'a Plane);
-
-impl Kernel for Describe<'_> {
-    type Output = Vec<Keypoint>;
-
-    #[inline(always)]
-    fn call(self) -> Vec<Keypoint> {
-        keypoints(self.0)
-    }
-}
-
-#[inline(always)]
-fn keypoints(luma: &Plane) -> Vec<Keypoint> {
-    let mut keypoints = Vec::with_capacity(KEYPOINTS + 64);
-    for level in detect::levels(luma, KEYPOINTS) {
-        let size = (level.ratio[0] * level.ratio[1]).sqrt();
-        for &detect::Corner { x, y, dark } in &level.corners {
-            let angle = describe::orientation(&level.plane, x, y);
-            keypoints.push(Keypoint {
-                at: [
-                    (x as f32 + 0.5) * level.ratio[0],
-                    (y as f32 + 0.5) * level.ratio[1],
-                ],
-                size,
-                angle,
-                dark,
-                bits: describe::describe(&level.plane, x, y, angle),
-            });
+    fn call(self) -> Features {
+        let luma = Plane::luma(self.0);
+        let chroma = Plane::chroma(self.0);
+        let (width, height) = (luma.width as u32, luma.height as u32);
+        let texture = texture(&luma);
+        let views = frame::views(&luma);
+        let mut pyramid = vec![luma];
+        while pyramid.len() < PLANES {
+            let last = &pyramid[pyramid.len() - 1];
+            if last.width.min(last.height) < 2 * SMALLEST_SIDE {
+                break;
+            }
+            let next = last.halved();
+            pyramid.push(next);
+        }
+        Features {
+            width,
+            height,
+            keypoints: OnceLock::new(),
+            mirrored: OnceLock::new(),
+            luma: pyramid,
+            chroma,
+            views,
+            texture,
+            repeats: OnceLock::new(),
         }
     }
-    keypoints.sort_by_key(|keypoint| keypoint.dark);
-    keypoints
 }
 
 /// A preview of up to [`CLOSE_UP_SIDE`] a side, for text-like images: there the fillings of a form can be told apart.

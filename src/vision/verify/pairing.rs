@@ -2,7 +2,7 @@
 
 use super::Features;
 use super::affine::{Affine, solve};
-use super::describe::{Bits, Keypoint, distance};
+use super::describe::{Bits, distance};
 use crate::vision::wide::{Kernel, counting, wide};
 
 /// Pairs farther apart than this many of 246 bits are chance.
@@ -34,11 +34,6 @@ pub(super) struct Pair {
 pub(super) struct Hypothesis {
     pub(super) map: Affine,
     pub(super) inliers: usize,
-}
-
-/// Number of bright corners.
-fn kinds(keypoints: &[Keypoint]) -> usize {
-    keypoints.partition_point(|k| !k.dark)
 }
 
 /// The nearest descriptor and the distance of the second nearest.
@@ -197,7 +192,8 @@ pub(super) fn pair(a: &Features, b: &Features, mirrored: bool) -> Vec<Pair> {
     let (query, target) = (a.descriptors(mirrored), b.descriptors(false));
     let (a, b) = (a.keypoints(), b.keypoints());
     // Bright corners come first, then the dark ones; each kind meets its own.
-    let (split_a, split_b) = (kinds(a), kinds(b));
+    let (split_a, split_b) = (a.bright(), b.bright());
+    let (a, b) = (a.all(), b.all());
     let mut forward = nearest(&query[..split_a], &target[..split_b], 0);
     forward.extend(nearest(&query[split_a..], &target[split_b..], split_b));
     let mut backward = vec![(u32::MAX, usize::MAX); b.len()];

@@ -3,6 +3,8 @@
 //! Coordinates are continuous: pixel `i` spans `i..i + 1`, its centre is `i + 0.5`. Halving an image therefore
 //! halves every coordinate exactly, without an offset.
 
+use std::ops::Range;
+
 use image::RgbImage;
 
 use crate::vision::wide::{Kernel, roomy};
@@ -44,14 +46,20 @@ impl Plane {
         let (columns, rows) = (width / block_width, height / block_height);
         let [mut blue, mut red] = [0; 2].map(|_| Vec::with_capacity(columns * rows));
         let mut sums = vec![[0i32; 3]; columns];
+        // Rows are added up first, side by side: at most four, so sixteen bits hold them.
+        let mut added = vec![0u16; width * 3];
         for lines in image.as_raw().chunks_exact(block_height * width * 3) {
-            sums.fill([0; 3]);
+            added.fill(0);
             for line in lines.chunks_exact(width * 3) {
-                for (sum, block) in sums.iter_mut().zip(line.chunks_exact(block_width * 3)) {
-                    for rgb in block.as_chunks::<3>().0 {
-                        for (sum, &channel) in sum.iter_mut().zip(rgb) {
-                            *sum += i32::from(channel);
-                        }
+                for (sum, &channel) in added.iter_mut().zip(line) {
+                    *sum += u16::from(channel);
+                }
+            }
+            for (sum, block) in sums.iter_mut().zip(added.chunks_exact(block_width * 3)) {
+                *sum = [0; 3];
+                for rgb in block.as_chunks::<3>().0 {
+                    for (sum, &channel) in sum.iter_mut().zip(rgb) {
+                        *sum += i32::from(channel);
                     }
                 }
             }
@@ -65,6 +73,7 @@ impl Plane {
 
     /// Half the size by averaging 2×2 pixels; an odd last row or column is dropped. A single row or column is left
     /// as it is.
+    #[inline(always)]
     pub(super) fn halved(&self) -> Self {
         if self.width < 2 || self.height < 2 {
             return self.clone();
@@ -162,6 +171,35 @@ impl Plane {
         sum as f32 / count as f32
     }
 
+    /// The means over a grid of `side` × `side` such rectangles that together are the rectangle `bounds`, rows from the top.
+    #[inline(always)]
+    pub(super) fn means(&self, [left, right, top, bottom]: [f32; 4], side: usize) -> Vec<f32> {
+        let (dx, dy) = ((right - left) / side as f32, (bottom - top) / side as f32);
+        let edges = |from: f32, step: f32, len: usize| -> Vec<Range<usize>> {
+            (0..side)
+                .map(|i| from + i as f32 * step)
+                .map(|from| span(from, from + step, len))
+                .collect()
+        };
+        let (columns, rows) = (edges(left, dx, self.width), edges(top, dy, self.height));
+        let mut means = Vec::with_capacity(side * side);
+        // Rows are added up first, side by side.
+        let mut added = vec![0u32; self.width];
+        for rows in rows {
+            added.fill(0);
+            for y in rows.clone() {
+                for (sum, &v) in added.iter_mut().zip(self.row(y)) {
+                    *sum += u32::from(v);
+                }
+            }
+            for columns in &columns {
+                let sum: u32 = added[columns.clone()].iter().sum();
+                means.push(sum as f32 / (columns.len() * rows.len()) as f32);
+            }
+        }
+        means
+    }
+
     /// Median over such a rectangle, the upper one of an even number.
     pub(super) fn median(&self, bounds: [f32; 4]) -> u8 {
         let mut values: Vec<u8> = self.cut(bounds).flatten().copied().collect();
@@ -171,14 +209,16 @@ impl Plane {
 
     /// The rows of a rectangle, cut to whole pixels (at least one).
     fn cut(&self, [x0, x1, y0, y1]: [f32; 4]) -> impl Iterator<Item = &[u8]> {
-        let span = |from: f32, to: f32, len: usize| {
-            let a = (from.max(0.0) as usize).min(len - 1);
-            let b = (to.round().max(0.0) as usize).clamp(a + 1, len);
-            a..b
-        };
         let (xs, ys) = (span(x0, x1, self.width), span(y0, y1, self.height));
         ys.map(move |y| &self.row(y)[xs.clone()])
     }
+}
+
+/// The whole pixels between two edges, at least one.
+fn span(from: f32, to: f32, len: usize) -> Range<usize> {
+    let first = (from.max(0.0) as usize).min(len - 1);
+    let end = (to.round().max(0.0) as usize).clamp(first + 1, len);
+    first..end
 }
 
 /// The pixels of an image, to be weighted.

@@ -15,48 +15,76 @@ const MANY: usize = 16;
 pub(super) fn sample_row(source: &Plane, map: &Affine, start: [f64; 2], row: &mut [f32]) {
     let [a, _, _, d, ..] = map.0.map(|v| v as f32);
     let [x0, y0] = map.apply(start).map(|v| v as f32 - 0.5);
-    let last = row.len().saturating_sub(1) as f32;
-    let is_within = |first: f32, step: f32, len: usize| {
-        let within = |at: f32| at >= 0.0 && at < len.saturating_sub(1) as f32;
-        within(first) && within(first + step * last)
-    };
+    let line = Line { x0, y0, a, d };
+    let (many, few) = row.as_chunks_mut::<MANY>();
     let mut first = 0.0;
-    if is_within(x0, a, source.width) && is_within(y0, d, source.height) {
-        let (many, few) = row.as_chunks_mut::<MANY>();
-        for lanes in many {
-            inside(source, [x0, y0], [a, d], first, lanes);
-            first += MANY as f32;
+    // Only the ends of most rows lie on the border.
+    for lanes in many {
+        if line.is_within(source, first, MANY) {
+            inside(source, line, first, lanes);
+        } else {
+            for (half, lanes) in lanes.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                anywhere(source, line, first + (half * LANES) as f32, lanes);
+            }
         }
-        for lanes in few.as_chunks_mut::<LANES>().0 {
-            inside(source, [x0, y0], [a, d], first, lanes);
-            first += LANES as f32;
-        }
-        return;
+        first += MANY as f32;
     }
-    for lanes in row.as_chunks_mut::<LANES>().0 {
-        let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
-        for lane in 0..LANES {
-            let at = first + lane as f32;
-            (x[lane], y[lane]) = (x0 + a * at, y0 + d * at);
-        }
-        *lanes = sampled(source, x, y);
+    for lanes in few.as_chunks_mut::<LANES>().0 {
+        anywhere(source, line, first, lanes);
         first += LANES as f32;
     }
 }
 
+/// Places in the source along a row of the target: where the first one is, and the step to the next.
+#[derive(Clone, Copy)]
+struct Line {
+    x0: f32,
+    y0: f32,
+    a: f32,
+    d: f32,
+}
+
+impl Line {
+    #[inline(always)]
+    fn at(self, place: f32) -> [f32; 2] {
+        [self.x0 + self.a * place, self.y0 + self.d * place]
+    }
+
+    /// Whether so many places from `first` on all have four pixels around them.
+    #[inline(always)]
+    fn is_within(self, source: &Plane, first: f32, count: usize) -> bool {
+        let (right, bottom) = (
+            source.width.saturating_sub(1) as f32,
+            source.height.saturating_sub(1) as f32,
+        );
+        let mut is_within = true;
+        for place in [first, first + (count - 1) as f32] {
+            let [x, y] = self.at(place);
+            is_within &= x >= 0.0 && x < right && y >= 0.0 && y < bottom;
+        }
+        is_within
+    }
+}
+
+/// Samples places on the border or inside.
+#[inline(always)]
+fn anywhere(source: &Plane, line: Line, first: f32, lanes: &mut [f32; LANES]) {
+    if line.is_within(source, first, LANES) {
+        return inside(source, line, first, lanes);
+    }
+    let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
+    for lane in 0..LANES {
+        [x[lane], y[lane]] = line.at(first + lane as f32);
+    }
+    *lanes = sampled(source, x, y);
+}
+
 /// Samples places of which all have four pixels around them: nothing is brought to the border, and most lie in one row.
 #[inline(always)]
-fn inside<const N: usize>(
-    plane: &Plane,
-    [x0, y0]: [f32; 2],
-    [a, d]: [f32; 2],
-    first: f32,
-    samples: &mut [f32; N],
-) {
+fn inside<const N: usize>(plane: &Plane, line: Line, first: f32, samples: &mut [f32; N]) {
     let (mut x, mut y, mut column) = ([0.0; N], [0.0; N], [0i32; N]);
     for lane in 0..N {
-        let at = first + lane as f32;
-        (x[lane], y[lane]) = (x0 + a * at, y0 + d * at);
+        [x[lane], y[lane]] = line.at(first + lane as f32);
         column[lane] = whole(x[lane]);
     }
     // Along a row of places the height only rises or only falls.
@@ -82,6 +110,8 @@ fn inside<const N: usize>(
                 }
             }
             turned
+        } else if let Some(corners) = nearly(plane, [row, row], &[0; N], &column) {
+            corners
         } else {
             scattered(plane, &[row as i32; N], &column)
         }
@@ -91,13 +121,73 @@ fn inside<const N: usize>(
             row[lane] = whole(y[lane]);
             rows[lane] = row[lane] as f32;
         }
-        scattered(plane, &row, &column)
+        let above = row[0].min(row[N - 1]);
+        let mut lower = [0; N];
+        for lane in 0..N {
+            lower[lane] = u8::from(row[lane] > above);
+        }
+        let is_one_step = row[0].abs_diff(row[N - 1]) == 1;
+        let corners = if is_one_step {
+            nearly(plane, [above as usize, above as usize + 1], &lower, &column)
+        } else {
+            None
+        };
+        corners.unwrap_or_else(|| scattered(plane, &row, &column))
     };
     for lane in 0..N {
         let place = [x[lane] - column[lane] as f32, y[lane] - rows[lane]];
         let [a, b, c, d] = &corners;
         samples[lane] = blended([a[lane], b[lane], c[lane], d[lane]], place);
     }
+}
+
+/// The four pixels around places side by side of which some are a column further than the others, or all one; `None` where that
+/// is not so. They lie in the first of two rows, or in the second where `lower` is 1.
+#[inline(always)]
+fn nearly<const N: usize>(
+    plane: &Plane,
+    [row, other]: [usize; 2],
+    lower: &[u8; N],
+    column: &[i32; N],
+) -> Option<[[f32; N]; 4]> {
+    // Along a row of places a column is skipped once, or comes twice: only later on or only before.
+    let steps = column[N - 1] - column[0] - (N as i32 - 1);
+    let first = column[0] + steps.min(0);
+    let mut further = [0u8; N];
+    let mut stray = 0;
+    for lane in 0..N {
+        let step = column[lane] - first - lane as i32;
+        stray |= step & !1;
+        further[lane] = step as u8;
+    }
+    if stray != 0 || first < 0 {
+        return None;
+    }
+    let first = first as usize;
+    let upper = [plane.row(row), plane.row(row + 1)];
+    let under = [plane.row(other), plane.row(other + 1)];
+    let mut corners = [[0.0; N]; 4];
+    for (pair, (upper, under)) in corners
+        .as_chunks_mut::<2>()
+        .0
+        .iter_mut()
+        .zip(upper.into_iter().zip(under))
+    {
+        let (upper, under) = (upper.get(first..first + N + 2)?, under.get(first..first + N + 2)?);
+        let mut line = [[0u8; N]; 3];
+        for lane in 0..N {
+            for (shift, line) in line.iter_mut().enumerate() {
+                let (up, down) = (upper[lane + shift], under[lane + shift]);
+                line[lane] = if lower[lane] == 1 { down } else { up };
+            }
+        }
+        for lane in 0..N {
+            let is_further = further[lane] == 1;
+            pair[0][lane] = f32::from(if is_further { line[1][lane] } else { line[0][lane] });
+            pair[1][lane] = f32::from(if is_further { line[2][lane] } else { line[1][lane] });
+        }
+    }
+    Some(corners)
 }
 
 /// Brightness around 0 between four pixels.
