@@ -20,7 +20,7 @@ use crate::dedup::retrieval::{Candidates, PdqSet, pdq_join};
 use crate::dedup::{self, Cascade, Edge, Match, originality};
 use crate::types::{Embedding, ImageFormat, MatchClass, Similarity};
 use crate::vector::nearest::nearest_each;
-use crate::vision::verify::{Features, close_up};
+use crate::vision::verify::{Features, Keypoints, close_up};
 use crate::vision::{Analyser, DecodeLimits, RgbImage, decode, thumbnail};
 
 /// Nearest images of each that are candidates, by either measure.
@@ -31,8 +31,11 @@ const DISTANT: f32 = 0.2;
 const LIKELY_SIMILAR: f32 = 0.3;
 /// Promise from which two images are expected to be copies, until verification says more.
 const EXPECTED: f32 = 0.9;
-/// Bytes of features kept in memory: at 400 pixels those of about 500 images, at 200 of four times as many.
-const FEATURES: usize = 100 << 20;
+/// Bytes of features kept in memory: at 400 pixels those of about 300 images, at 200 of four times as many.
+const FEATURES: usize = 64 << 20;
+/// Bytes of keypoints kept in memory, those of about 2,000 images: they cost three times what the rest of the features does, and
+/// take a sixth of the memory.
+const KEYPOINTS: usize = 48 << 20;
 /// Bytes of features of whole pages kept in memory, about 4 MB each.
 const CLOSE_UPS: usize = 128 << 20;
 /// Rounds of further verification around the hubs of groups.
@@ -57,8 +60,9 @@ pub(super) struct Comparer<'a> {
     /// Embeds the parts of images, where they are compared too.
     pub(super) deep: Option<&'a Analyser>,
     pub(super) progress: &'a (dyn Fn(Progress) + Sync),
-    features: Mutex<Recent>,
-    close_ups: Mutex<Recent>,
+    features: Mutex<Recent<Arc<Features>>>,
+    keypoints: Mutex<Recent<Keypoints>>,
+    close_ups: Mutex<Recent<Arc<Features>>>,
     verified: AtomicU64,
     /// Pairs that are settled, by verification or otherwise, and pairs in all; for the progress.
     settled: AtomicU64,
@@ -82,6 +86,7 @@ impl<'a> Comparer<'a> {
             deep,
             progress,
             features: Mutex::new(Recent::new(FEATURES)),
+            keypoints: Mutex::new(Recent::new(KEYPOINTS)),
             close_ups: Mutex::new(Recent::new(CLOSE_UPS)),
             verified: AtomicU64::new(0),
             settled: AtomicU64::new(0),
@@ -264,7 +269,9 @@ impl<'a> Comparer<'a> {
                 .judge(&x.fingerprint, &x.variants, &y.fingerprint, None));
         }
         self.verified.fetch_add(1, Ordering::Relaxed);
-        let found = self.judge_by(a, b, &*self.features(a)?, &*self.features(b)?);
+        let (features_a, features_b) = (self.features(a)?, self.features(b)?);
+        let found = self.judge_by(a, b, &features_a, &features_b);
+        self.keep_keypoints([(a, &features_a), (b, &features_b)]);
         if found.as_ref().is_some_and(Match::wants_close_up)
             && let (Some(x), Some(y)) = (self.closer(a), self.closer(b))
         {
@@ -301,9 +308,25 @@ impl<'a> Comparer<'a> {
         if let Some(features) = self.features.lock().get(index) {
             return Ok(features);
         }
-        let features = Arc::new(Features::extract(&self.preview(index)?));
+        let mut features = Features::extract(&self.preview(index)?);
+        if let Some(keypoints) = self.keypoints.lock().get(index) {
+            features = features.with_keypoints(keypoints);
+        }
+        let features = Arc::new(features);
         self.features.lock().put(index, features.clone());
         Ok(features)
+    }
+
+    /// Remembers the keypoints of some images, where they were asked for.
+    fn keep_keypoints(&self, used: [(u32, &Features); 2]) {
+        let mut kept = self.keypoints.lock();
+        for (index, features) in used {
+            if let Some(keypoints) = features.known_keypoints()
+                && kept.get(index).is_none()
+            {
+                kept.put(index, keypoints.clone());
+            }
+        }
     }
 
     /// The image at thumbnail size.

@@ -1,20 +1,38 @@
-//! Features of images that were used lately, within a bound on their bytes.
+//! What of images was used lately, within a bound on its bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::vision::verify::Features;
+use crate::vision::verify::{Features, Keypoints};
 
-/// The features used last.
-pub(super) struct Recent {
-    entries: HashMap<u32, (u64, Arc<Features>)>,
+/// What is kept of an image; cheap to clone.
+pub(super) trait Held: Clone {
+    /// Memory that it takes.
+    fn held(&self) -> usize;
+}
+
+impl Held for Arc<Features> {
+    fn held(&self) -> usize {
+        self.bytes()
+    }
+}
+
+impl Held for Keypoints {
+    fn held(&self) -> usize {
+        self.bytes()
+    }
+}
+
+/// What was used last.
+pub(super) struct Recent<T> {
+    entries: HashMap<u32, (u64, T)>,
     by_age: BTreeMap<u64, u32>,
     clock: u64,
     bytes: usize,
     most_bytes: usize,
 }
 
-impl Recent {
+impl<T: Held> Recent<T> {
     /// Room for so many bytes, and for one image in any case.
     pub(super) fn new(most_bytes: usize) -> Self {
         Self {
@@ -26,31 +44,31 @@ impl Recent {
         }
     }
 
-    /// The features of an image, where they are still there.
-    pub(super) fn get(&mut self, index: u32) -> Option<Arc<Features>> {
+    /// What is kept of an image, where it is still there.
+    pub(super) fn get(&mut self, index: u32) -> Option<T> {
         self.clock += 1;
-        let (age, features) = self.entries.get_mut(&index)?;
+        let (age, held) = self.entries.get_mut(&index)?;
         self.by_age.remove(age);
         *age = self.clock;
         self.by_age.insert(self.clock, index);
-        Some(features.clone())
+        Some(held.clone())
     }
 
-    /// Keeps the features of an image; those used longest ago make room.
-    pub(super) fn put(&mut self, index: u32, features: Arc<Features>) {
+    /// Keeps something of an image; what was used longest ago makes room.
+    pub(super) fn put(&mut self, index: u32, held: T) {
         self.clock += 1;
-        self.bytes += features.bytes();
-        if let Some((age, before)) = self.entries.insert(index, (self.clock, features)) {
+        self.bytes += held.held();
+        if let Some((age, before)) = self.entries.insert(index, (self.clock, held)) {
             self.by_age.remove(&age);
-            self.bytes -= before.bytes();
+            self.bytes -= before.held();
         }
         self.by_age.insert(self.clock, index);
         while self.bytes > self.most_bytes && self.entries.len() > 1 {
             let Some((_, oldest)) = self.by_age.pop_first() else {
                 return;
             };
-            if let Some((_, features)) = self.entries.remove(&oldest) {
-                self.bytes -= features.bytes();
+            if let Some((_, before)) = self.entries.remove(&oldest) {
+                self.bytes -= before.held();
             }
         }
     }
