@@ -4,6 +4,7 @@
 mod builder;
 pub mod compaction;
 mod error;
+mod filter;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod layout;

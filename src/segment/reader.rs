@@ -6,6 +6,7 @@ use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
+use super::filter::IdFilter;
 use super::layout::{BlockKind, Trailer};
 use super::schema::Rows;
 use super::vectors::open_index;
@@ -13,11 +14,13 @@ use super::{Made, SegmentError, SegmentSpec, to_aligned};
 use crate::types::{Embedding, ImageId, ImageRecord, Judgement, PdqHash, PixelHash};
 use crate::vector::{RowId, VectorIndex};
 
-/// An open segment. Rows are numbered by rising id. Cheap to open: nothing is copied but the trailer and the schema.
+/// An open segment. Rows are numbered by rising id. Cheap to open: nothing is copied but the trailer and the schema, and two bytes
+/// are kept for each row.
 pub struct Segment {
     file: Bytes,
     trailer: Trailer,
     rows: Rows,
+    ids: IdFilter,
     by_time: Bytes,
     by_pixels: Bytes,
     index: Box<dyn VectorIndex>,
@@ -57,10 +60,12 @@ impl Segment {
         if trailer.rows != rows.len() as u64 || index.len() != rows.len() {
             return Err(SegmentError::corrupt("the numbers of rows differ"));
         }
+        let ids = IdFilter::new(rows.len(), (0..rows.len()).map(|row| rows.id(row)));
         Ok(Self {
             file,
             trailer,
             rows,
+            ids,
             by_time,
             by_pixels,
             index,
@@ -135,6 +140,9 @@ impl Segment {
     /// The row of an image.
     #[must_use]
     pub fn find(&self, id: &ImageId) -> Option<RowId> {
+        if !self.ids.may_have(id) {
+            return None;
+        }
         let row = partition_point(self.len(), self.near(id), |row| self.rows.id(row) < *id);
         (row < self.len() && self.rows.id(row) == *id).then(|| to_row(row))
     }

@@ -54,7 +54,7 @@ impl StoreLocation {
             if swept > 0 {
                 tracing::info!(swept, "removed writes that a crash cut off");
             }
-            objects = objects.with_reserve();
+            objects = objects.with_packs()?.with_reserve();
         }
         let blobs = blob::production(objects);
         blob::probe(&*blobs).await?;

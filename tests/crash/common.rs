@@ -29,7 +29,7 @@ pub(crate) fn record(n: u64) -> ImageRecord {
         format: ImageFormat::Jpeg,
         beyond: Beyond::NOTHING,
         created: chrono::DateTime::from_timestamp(1_700_000_000, 0).expect("in range"),
-        // So long that a group of sixteen is an object whose file is used again.
+        // So long that a group of sixteen is an object in a pack.
         tags: vec!["t".repeat(1000)],
         fingerprint: Fingerprint {
             content_hash,

@@ -10,11 +10,11 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::spares::{PAGE, Spares, unfinished};
+use super::syncer::{PAGE, Syncer};
 
 /// Largest object that is written past the page cache: a group of the log with room to spare.
 const LARGEST_DIRECT: usize = 8 << 20;
@@ -57,27 +57,38 @@ pub(super) enum Outcome {
     NotSynced(io::Error),
 }
 
-/// Puts a new file at `path`, in a spare one where there is one. Blocking.
-pub(super) fn create(path: &Path, data: &Bytes, spares: &Spares) -> Outcome {
-    match try_to_create(path, data, spares) {
-        // What spares occupy is free space.
-        Outcome::Failed(error) if is_full_disk(&error) && spares.clear() => try_to_create(path, data, spares),
-        outcome => outcome,
-    }
+/// A name beside `path` as unfinished writes have it.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!("#{}", rand::random::<u64>()));
+    PathBuf::from(name)
 }
 
-fn try_to_create(path: &Path, data: &Bytes, spares: &Spares) -> Outcome {
+/// Removes the files of a folder that are called so; tells how many there were. Blocking.
+pub(super) fn sweep_unfinished(root: &Path) -> io::Result<usize> {
+    let mut removed = 0;
+    for entry in walkdir::WalkDir::new(root) {
+        let entry = entry?;
+        let suffix = entry.file_name().to_str().and_then(|name| name.rsplit_once('#'));
+        let unfinished = suffix.is_some_and(|(_, suffix)| {
+            !suffix.is_empty() && suffix.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        if unfinished && entry.file_type().is_file() && std::fs::remove_file(entry.path()).is_ok() {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Puts a new file at `path`. Blocking.
+pub(super) fn create(path: &Path, data: &Bytes, syncer: &Syncer) -> Outcome {
     let Some(folder) = path.parent() else {
         return Outcome::NotThisWay;
     };
-    // As unfinished writes are called here, so that they are swept with them.
-    let spare = spares.take(folder, data.len());
-    let (staged, way) = match spare {
-        Some(spare) => (spare, Way::Again),
-        None => (unfinished(path), Way::New),
-    };
+    // As object_store calls them, so that they are swept with its own.
+    let staged = unfinished(path);
     let written = if data.len() <= LARGEST_DIRECT {
-        write_direct(&staged, data, way, spares)
+        write_direct(&staged, data, syncer)
     } else {
         write_in_pieces(&staged, data)
     };
@@ -100,7 +111,7 @@ fn try_to_create(path: &Path, data: &Bytes, spares: &Spares) -> Outcome {
     match named {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Outcome::Exists,
         Err(error) => Outcome::Failed(error),
-        Ok(()) => match spares.sync(&file, folder) {
+        Ok(()) => match syncer.sync(&file, folder) {
             Ok(()) => Outcome::Created,
             Err(error) => Outcome::NotSynced(error),
         },
@@ -159,40 +170,30 @@ fn write_in_pieces(path: &Path, data: &Bytes) -> io::Result<File> {
     Ok(file)
 }
 
-/// Where bytes go that are written past the page cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// To a new file.
-    New,
-    /// To one that is there, in the place of what it holds.
-    Again,
-}
-
 /// A file with these bytes, on the disk but for its metadata.
 #[cfg(target_os = "linux")]
-fn write_direct(path: &Path, data: &Bytes, way: Way, spares: &Spares) -> io::Result<File> {
+fn write_direct(path: &Path, data: &Bytes, syncer: &Syncer) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
 
-    let mut pages = spares.borrow_pages(data.len().div_ceil(PAGE));
+    let mut pages = syncer.borrow_pages(data.len().div_ceil(PAGE));
     let padded: &mut [u8] = bytemuck::cast_slice_mut(&mut pages);
     padded[..data.len()].copy_from_slice(data);
     padded[data.len()..].fill(0);
     let mut file = File::options()
         .write(true)
-        .create_new(way == Way::New)
+        .create_new(true)
         .custom_flags(rustix::fs::OFlags::DIRECT.bits().cast_signed())
         .open(path)?;
     file.write_all(padded)?;
-    let longer = way == Way::Again && file.metadata()?.len() > padded.len() as u64;
-    if padded.len() != data.len() || longer {
+    if padded.len() != data.len() {
         file.set_len(data.len() as u64)?;
     }
-    spares.give_pages_back(pages);
+    syncer.give_pages_back(pages);
     Ok(file)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn write_direct(_: &Path, _: &Bytes, _: Way, _: &Spares) -> io::Result<File> {
+fn write_direct(_: &Path, _: &Bytes, _: &Syncer) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -220,11 +221,11 @@ mod tests {
     #[test]
     fn files_of_every_length_are_whole_and_never_overwritten() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let spares = Spares::default();
+        let syncer = Syncer::default();
         for len in [0, 1, 4095, 4096, 4097, 70_000, LARGEST_DIRECT, LARGEST_DIRECT + 1] {
             let path = dir.path().join(len.to_string());
             let data: Bytes = (0..len).map(|i| (i % 251) as u8).collect();
-            match create(&path, &data, &spares) {
+            match create(&path, &data, &syncer) {
                 Outcome::Created => {}
                 // Some file systems take no such writes: then nothing may be left.
                 Outcome::NotThisWay => {
@@ -234,7 +235,7 @@ mod tests {
                 other => panic!("{len} bytes: {other:?}"),
             }
             assert_eq!(std::fs::read(&path).expect("there"), data);
-            let again = create(&path, &Bytes::from_static(b"other"), &spares);
+            let again = create(&path, &Bytes::from_static(b"other"), &syncer);
             assert!(matches!(again, Outcome::Exists), "{again:?}");
             assert_eq!(std::fs::read(&path).expect("there"), data);
         }
@@ -243,39 +244,7 @@ mod tests {
             .map(|entry| entry.expect("readable").file_name().into_string().expect("UTF-8"))
             .collect();
         assert!(names.iter().all(|name| !name.contains('#')), "{names:?}");
-        let nowhere = create(&dir.path().join("none/x"), &Bytes::new(), &spares);
+        let nowhere = create(&dir.path().join("none/x"), &Bytes::new(), &syncer);
         assert!(matches!(nowhere, Outcome::NotThisWay), "{nowhere:?}");
-    }
-
-    #[test]
-    fn spares_are_written_again_whole_whatever_they_held() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let spares = Spares::default();
-        if !keeps_order(dir.path()) {
-            return;
-        }
-        let data =
-            |len: usize, seed: usize| -> Bytes { (0..len).map(|i| ((i + seed) % 251) as u8).collect() };
-        let mut inodes = std::collections::HashSet::new();
-        // Longer, shorter and equal ones follow each other.
-        for (round, pages) in [6, 9, 4, 4, 20, 5].into_iter().enumerate() {
-            let path = dir.path().join(round.to_string());
-            let bytes = data(pages * PAGE, round);
-            let created = create(&path, &bytes, &spares);
-            assert!(matches!(created, Outcome::Created), "{created:?}");
-            assert_eq!(std::fs::read(&path).expect("there"), bytes);
-            inodes.insert(std::os::unix::fs::MetadataExt::ino(
-                &std::fs::metadata(&path).expect("there"),
-            ));
-            assert!(spares.keep(&path));
-            // The next object's sync makes it spare.
-            let small = dir.path().join(format!("small-{round}"));
-            create(&small, &data(100, 0), &spares);
-            // Never one of whole blocks in the place of another.
-            let taken = create(&small, &data(PAGE, 1), &spares);
-            assert!(matches!(taken, Outcome::Exists), "{taken:?}");
-            assert_eq!(std::fs::read(&small).expect("there"), data(100, 0));
-        }
-        assert!(inodes.len() < 6, "no file was used again");
     }
 }

@@ -7,10 +7,11 @@ pub mod faults;
 mod local;
 mod metered;
 mod object;
+mod packs;
 mod probe;
 mod reserve;
 mod retry;
-mod spares;
+mod syncer;
 #[cfg(test)]
 mod tests;
 
@@ -182,7 +183,8 @@ pub trait BlobStore: Send + Sync + 'static {
     /// [`BlobError::Unavailable`].
     async fn delete(&self, name: &str) -> Result<(), BlobError>;
 
-    /// [`Self::delete`] of an object that nobody reads or has mapped any more: its file may be written again for another one.
+    /// [`Self::delete`] of an object that nobody reads any more, and that does no harm if it is back after a restart: its place
+    /// may be used for another one.
     ///
     /// # Errors
     /// As there.

@@ -17,8 +17,9 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryConfig};
 
 use super::local::{self, Outcome, is_full_disk};
+use super::packs::{self, Packs, Removal};
 use super::reserve::Reserve;
-use super::spares::{PAGE, Spares};
+use super::syncer::{PAGE, Syncer, sync_folder};
 use super::{BlobError, BlobMeta, BlobStore, Created, Purpose};
 
 /// How to reach a bucket of an S3-compatible store. What is `None` comes from the usual `AWS_*` variables.
@@ -44,8 +45,10 @@ pub struct ObjectBlobStore {
     inner: Arc<dyn ObjectStore>,
     /// The folder, when the objects are files.
     root: Option<PathBuf>,
-    /// Where files are created as [`local`] does: what they are made of.
-    one_round: Option<Arc<Spares>>,
+    /// Where files are created as [`local`] does: what writes them.
+    one_round: Option<Arc<Syncer>>,
+    /// Objects of the folder that stand in packs.
+    packs: Option<Arc<Packs>>,
     /// Space put by in the folder, where this is its only owner.
     reserve: Option<Arc<Reserve>>,
     /// Folder within the store; empty for none.
@@ -65,14 +68,16 @@ impl ObjectBlobStore {
         std::fs::create_dir_all(root).map_err(|e| bad(&e))?;
         let root_path = root.canonicalize().map_err(|e| bad(&e))?;
         if let Some(parent) = root_path.parent() {
-            sync(parent).map_err(|e| bad(&e))?;
+            sync_folder(parent).map_err(|e| bad(&e))?;
         }
+        let packs = Packs::open(&root_path).map_err(|e| bad(&e))?;
         let inner = LocalFileSystem::new_with_prefix(&root_path)
             .map_err(|e| bad(&e))?
             .with_fsync(true);
         Ok(Self {
             inner: Arc::new(inner),
             one_round: local::keeps_order(&root_path).then(Arc::default),
+            packs: Some(Arc::new(packs)),
             root: Some(root_path),
             reserve: None,
             prefix: String::new(),
@@ -86,6 +91,7 @@ impl ObjectBlobStore {
             inner: Arc::new(InMemory::new()),
             root: None,
             one_round: None,
+            packs: None,
             reserve: None,
             prefix: String::new(),
         }
@@ -132,9 +138,32 @@ impl ObjectBlobStore {
             inner: Arc::new(inner),
             root: None,
             one_round: None,
+            packs: None,
             reserve: None,
             prefix: options.prefix.clone(),
         })
+    }
+
+    /// The same store with log objects in packs, many to a file. For the sole owner of a folder. Blocking.
+    ///
+    /// # Errors
+    /// [`BlobError::Unavailable`] when packs that are there cannot be synced or removed.
+    pub fn with_packs(self) -> Result<Self, BlobError> {
+        if let Some(packs) = &self.packs {
+            packs.own().map_err(|e| unavailable("packs of the log", &e))?;
+        }
+        Ok(self)
+    }
+
+    /// [`Self::with_packs`], whatever the file system.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn with_packs_anywhere(self) -> Self {
+        self.packs.as_ref().expect("a folder").own_anywhere();
+        Self {
+            one_round: Some(Arc::default()),
+            ..self
+        }
     }
 
     /// The same store with space put by for [`BlobStore::create_in_reserve`], from the first [`BlobStore::tidy`] on; until then
@@ -160,24 +189,7 @@ impl ObjectBlobStore {
     /// [`BlobError::Unavailable`] when the folder cannot be read.
     pub fn sweep_unfinished(&self) -> Result<usize, BlobError> {
         let Some(root) = &self.root else { return Ok(0) };
-        let mut removed = 0;
-        for entry in walkdir::WalkDir::new(root) {
-            let entry = entry.map_err(|e| BlobError::Unavailable {
-                reason: e.to_string(),
-            })?;
-            let unfinished = entry.file_type().is_file()
-                && entry
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.rsplit_once('#'))
-                    .is_some_and(|(_, suffix)| {
-                        !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_digit())
-                    });
-            if unfinished && std::fs::remove_file(entry.path()).is_ok() {
-                removed += 1;
-            }
-        }
-        Ok(removed)
+        local::sweep_unfinished(root).map_err(|e| unavailable("unfinished writes", &e))
     }
 
     fn path(&self, name: &str) -> ObjectPath {
@@ -186,6 +198,43 @@ impl ObjectBlobStore {
         } else {
             ObjectPath::from(format!("{}/{name}", self.prefix))
         }
+    }
+
+    /// Creates an object in a pack or as a file, without object_store; `None` when that is not the way to do it.
+    async fn create_local(&self, name: &str, data: &Bytes) -> Option<Result<Created, BlobError>> {
+        let (path, packs) = (self.local_path(name)?, Arc::clone(self.packs.as_ref()?));
+        if !packs.keeps(name) && packs.contains(name) {
+            return Some(Ok(Created::AlreadyExists));
+        }
+        let (name_of, data, syncer) = (
+            name.to_owned(),
+            data.clone(),
+            Arc::clone(self.one_round.as_ref()?),
+        );
+        let create = move || {
+            let create = || {
+                if packs.keeps(&name_of) {
+                    packs.create(&name_of, &data, &syncer)
+                } else {
+                    local::create(&path, &data, &syncer)
+                }
+            };
+            match create() {
+                // What packs without objects occupy is free space.
+                Outcome::Failed(error) if is_full_disk(&error) && packs.clear() => create(),
+                outcome => outcome,
+            }
+        };
+        self.create_as_file(name, create).await
+    }
+
+    /// Removes an object; tells whether it stood in a pack.
+    async fn remove_from_pack(&self, name: &str, removal: Removal) -> Result<bool, BlobError> {
+        let Some(packs) = self.packs.clone().filter(|packs| packs.contains(name)) else {
+            return Ok(false);
+        };
+        let name_of = name.to_owned();
+        blocking(name, move || packs.remove(&name_of, removal)).await
     }
 
     /// Creates an object by `create`, a call to [`local`]; `None` when that is not the way to do it.
@@ -200,9 +249,7 @@ impl ObjectBlobStore {
             Ok(Outcome::Created) => Ok(Created::New),
             Ok(Outcome::Exists) => self.sync_existing(&name()).await.map(|()| Created::AlreadyExists),
             Ok(Outcome::Failed(error)) if is_full_disk(&error) => Err(BlobError::Full { name: name() }),
-            Ok(Outcome::Failed(error)) => Err(BlobError::Unavailable {
-                reason: format!("{}: {error}", name()),
-            }),
+            Ok(Outcome::Failed(error)) => Err(unavailable(&name(), &error)),
             Ok(Outcome::NotSynced(error)) => {
                 tracing::warn!(name = name(), %error, "a new object could not be synced");
                 Err(BlobError::OutcomeUnknown { name: name() })
@@ -218,8 +265,8 @@ impl ObjectBlobStore {
             return Ok(());
         };
         let synced = tokio::task::spawn_blocking(move || {
-            sync(&path)?;
-            path.parent().map_or(Ok(()), sync)
+            File::open(&path)?.sync_all()?;
+            path.parent().map_or(Ok(()), sync_folder)
         })
         .await
         .map_err(|e| BlobError::Unavailable {
@@ -234,19 +281,27 @@ impl ObjectBlobStore {
     }
 }
 
-fn sync(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+/// Runs what waits for the disk off the event loop.
+async fn blocking<T: Send + 'static>(
+    name: &str,
+    call: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, BlobError> {
+    let done = tokio::task::spawn_blocking(call).await;
+    done.unwrap_or_else(|e| Err(io::Error::other(e)))
+        .map_err(|e| unavailable(name, &e))
+}
+
+fn unavailable(name: &str, error: &io::Error) -> BlobError {
+    BlobError::Unavailable {
+        reason: format!("{name}: {error}"),
+    }
 }
 
 #[async_trait]
 impl BlobStore for ObjectBlobStore {
     async fn create(&self, name: &str, data: Bytes) -> Result<Created, BlobError> {
-        if let (Some(path), Some(spares)) = (self.local_path(name), &self.one_round) {
-            let (bytes, spares) = (data.clone(), Arc::clone(spares));
-            let created = self.create_as_file(name, move || local::create(&path, &bytes, &spares));
-            if let Some(answer) = created.await {
-                return answer;
-            }
+        if let Some(answer) = self.create_local(name, &data).await {
+            return answer;
         }
         match self
             .inner
@@ -319,10 +374,10 @@ impl BlobStore for ObjectBlobStore {
     }
 
     async fn tidy(&self) {
-        let (reserve, spares) = (self.reserve.clone(), self.one_round.clone());
+        let (reserve, packs) = (self.reserve.clone(), self.packs.clone());
         let tidied = tokio::task::spawn_blocking(move || {
-            if let Some(spares) = spares {
-                spares.clear_idle(Instant::now());
+            if let Some(packs) = packs {
+                packs.clear_idle(Instant::now());
             }
             reserve.map(|reserve| reserve.fill())
         });
@@ -332,6 +387,12 @@ impl BlobStore for ObjectBlobStore {
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, BlobError> {
+        if let Some(packs) = self.packs.clone().filter(|packs| packs.contains(name)) {
+            let name_of = name.to_owned();
+            if let Some(object) = blocking(name, move || packs.get(&name_of)).await? {
+                return Ok(object);
+            }
+        }
         let read = async { self.inner.get(&self.path(name)).await?.bytes().await };
         read.await.map_err(|e| read_error(name, &e))
     }
@@ -357,11 +418,18 @@ impl BlobStore for ObjectBlobStore {
                 modified: meta.last_modified,
             })
             .collect();
+        if let Some(packs) = &self.packs {
+            found.retain(|object| !packs::is_pack(&object.name));
+            found.extend(packs.list(prefix));
+        }
         found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }
 
     async fn delete(&self, name: &str) -> Result<(), BlobError> {
+        if self.remove_from_pack(name, Removal::Durable).await? {
+            return Ok(());
+        }
         match self.inner.delete(&self.path(name)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(BlobError::Unavailable {
@@ -371,11 +439,8 @@ impl BlobStore for ObjectBlobStore {
     }
 
     async fn recycle(&self, name: &str) -> Result<(), BlobError> {
-        if let (Some(path), Some(spares)) = (self.local_path(name), &self.one_round) {
-            let spares = Arc::clone(spares);
-            if let Ok(true) = tokio::task::spawn_blocking(move || spares.keep(&path)).await {
-                return Ok(());
-            }
+        if self.remove_from_pack(name, Removal::Lazy).await? {
+            return Ok(());
         }
         self.delete(name).await
     }

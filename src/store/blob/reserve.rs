@@ -91,8 +91,9 @@ impl Reserve {
     }
 }
 
+/// Takes space for a part of a file, whose content stays as it is. Blocking.
 #[cfg(target_os = "linux")]
-fn allocate(file: &File, at: u64, len: u64) -> io::Result<()> {
+pub(super) fn allocate(file: &File, at: u64, len: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
     use rustix::io::Errno;
     match fallocate(file, FallocateFlags::empty(), at, len) {
@@ -102,7 +103,7 @@ fn allocate(file: &File, at: u64, len: u64) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn allocate(file: &File, at: u64, len: u64) -> io::Result<()> {
+pub(super) fn allocate(file: &File, at: u64, len: u64) -> io::Result<()> {
     write(file, at, len)
 }
 

@@ -122,6 +122,49 @@ async fn local_folder_keeps_the_contract() {
     contract(Arc::new(Metered::new(Retrying::new(store, quick())))).await;
 }
 
+#[tokio::test]
+async fn packs_in_a_local_folder_keep_the_contract() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let open = || ObjectBlobStore::local(dir.path()).expect("opened");
+    let store = open().with_packs_anywhere();
+    contract(Arc::new(Metered::new(Retrying::new(store, quick())))).await;
+    // What stands in a pack is an object as every other, in this store and in later ones.
+    let body = Bytes::from(vec![7; 20_000]);
+    let name = |n: usize| format!("wal/c/0/1/{n}");
+    let store = open().with_packs_anywhere();
+    for (n, body) in [
+        (0, body.clone()),
+        (1, Bytes::from_static(b"small")),
+        (2, body.clone()),
+    ] {
+        assert_eq!(
+            store.create(&name(n), body.clone()).await.expect("stored"),
+            Created::New
+        );
+        assert_eq!(store.get(&name(n)).await.expect("read"), body);
+    }
+    assert!(!dir.path().join(name(0)).exists() && dir.path().join(name(1)).exists());
+    for store in [store, open(), open().with_packs_anywhere()] {
+        let listed = store.list("wal/c").await.expect("listed");
+        let sizes: Vec<_> = listed.iter().map(|o| (o.name.clone(), o.size)).collect();
+        assert_eq!(sizes, [(name(0), 20_000), (name(1), 5), (name(2), 20_000)]);
+        for (n, wanted) in [(0, &body[..]), (1, b"small"), (2, &body[..])] {
+            assert_eq!(store.get(&name(n)).await.expect("read"), wanted);
+            let other = store.create(&name(n), Bytes::from_static(b"other")).await;
+            assert_eq!(other.expect("answered"), Created::AlreadyExists);
+        }
+    }
+    let store = open();
+    store
+        .delete(&name(0))
+        .await
+        .expect("deleted by whoever opens the folder");
+    for store in [store, open()] {
+        let read = store.get(&name(0)).await;
+        assert!(matches!(read, Err(BlobError::NotFound { .. })), "{read:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s3_keeps_the_contract() {
     let server = S3::start();
