@@ -33,12 +33,8 @@ impl Maintenance {
             // The last object of an earlier epoch is its fence.
             let fence = at.epoch < self.core.epoch && last.get(&at.epoch) == Some(&at.seq);
             if at < floor && !fence {
-                if at.epoch == self.core.epoch {
-                    // Only a shard that is being opened reads the log, and it starts at the floor.
-                    blobs.recycle(&object.name).await?;
-                } else {
-                    blobs.delete(&object.name).await?;
-                }
+                // Only a shard that is being opened reads the log, and it starts at the floor.
+                blobs.recycle(&object.name).await?;
                 removed += 1;
             }
         }

@@ -416,7 +416,9 @@ impl Packs {
             shelf.current = again(&pack.path, Some(current.file)).ok().map(Current::from);
             return;
         }
-        if self.writable.load(Ordering::Relaxed)
+        // Nothing more is put into the folder of an earlier epoch.
+        let is_used = shelf.current.is_some();
+        if is_used
             && self.free.load(Ordering::Relaxed) < MOST_FREE
             && let Ok(fresh) = again(&pack.path, None)
         {
