@@ -283,12 +283,17 @@ impl Packs {
         Ok(true)
     }
 
-    /// Gives the space of packs without objects back; tells whether there were any. Blocking.
+    /// Gives the space of all packs without objects back; tells whether there were any. Blocking.
     pub(super) fn clear(&self) -> bool {
         let shelves: Vec<_> = self.shelves.lock().values().cloned().collect();
         let mut any = false;
         for shelf in shelves {
-            for fresh in std::mem::take(&mut shelf.lock().free) {
+            let mut held = shelf.lock();
+            let unused = |current: &mut Current| current.pack.live.load(Ordering::Relaxed) == 0;
+            if let Some(current) = held.current.take_if(unused) {
+                any |= std::fs::remove_file(&current.pack.path).is_ok();
+            }
+            for fresh in std::mem::take(&mut held.free) {
                 self.free.fetch_sub(1, Ordering::Relaxed);
                 any |= std::fs::remove_file(fresh.path).is_ok();
             }
@@ -412,13 +417,14 @@ impl Packs {
 
     /// What becomes of a pack whose last object is gone.
     fn release(&self, shelf: &mut Shelf, pack: &Arc<Pack>) {
-        if let Some(current) = shelf.current.take_if(|current| Arc::ptr_eq(&current.pack, pack)) {
+        let is_current = |current: &mut Current| Arc::ptr_eq(&current.pack, pack);
+        if let Some(current) = shelf.current.take_if(is_current) {
             shelf.current = again(&pack.path, Some(current.file)).ok().map(Current::from);
-            return;
-        }
-        // Nothing more is put into the folder of an earlier epoch.
-        let is_used = shelf.current.is_some();
-        if is_used
+            if shelf.current.is_some() {
+                return;
+            }
+        } else if shelf.current.is_some()
+            // Nothing more is put into the folder of an earlier epoch.
             && self.free.load(Ordering::Relaxed) < MOST_FREE
             && let Ok(fresh) = again(&pack.path, None)
         {
