@@ -1,6 +1,6 @@
 """Folders to measure `doppel scan` on, made of images that anyone has.
 
-    python benches/folders.py plant IMAGES OUT [--originals 100] [--long-side 0] [--edits] [--one] [--seed 1]
+    python benches/folders.py plant IMAGES OUT [--originals 100] [--long-side 0] [--edits] [--one] [--qualities] [--seed 1]
     python benches/folders.py mixed IMAGES OUT [--count 300] [--seed 1]
     python benches/folders.py distinct OUT [--bursts IMAGES] [--video IMAGES] [--count 200] [--receipts 200] [--forms 100] [--seed 1]
     doppel scan OUT --no-cache -f json -o found.json
@@ -9,7 +9,8 @@
 `plant` copies IMAGES (no two of which should be copies) to OUT and thirteen kinds of copies of some of them, under names that
 say nothing; OUT/truth.tsv tells which is which, and the scan does not read it. With --long-side the images are first enlarged to about so many pixels, with
 grain added, so that reading them costs what photographs from a camera cost. With --edits the copies are crops of exact areas,
-overlays of at most a fifth of the area, frames and screenshots. With --one no other copy of an original vouches for the one there is.
+overlays of at most a fifth of the area, frames and screenshots. With --one no other copy of an original vouches for the one there is. With --qualities the edits are JPEG files of quality 70 to
+95 instead of 85, but for one in ten as PNG and one in ten as WebP.
 
 `mixed` makes photographs of all sizes out of IMAGES, as enlarged with --long-side: .05 to 12 megapixels with every order of size as frequent
 (2.2 in the mean), JPEG but for one in 25 as WebP and one in 40 as PNG, one JPEG in 16 progressive.
@@ -20,7 +21,7 @@ along such a scene, compressed), receipts of a few shops and forms filled in twi
 in a folder with other images these may be copies of each other.
 
 `score` prints, for each kind of copy, how many stand in a group with their original (95 % interval of Wilson); for
-the groups, how many members belong to another original than the keeper; and for what `distinct` made, all pairs.
+the groups, how many members belong to another original than the keeper, and in how many pairs the original is kept; and for what `distinct` made, all pairs.
 """
 
 import argparse
@@ -195,7 +196,7 @@ def toned(image, rng):
 
 
 def edit(make, quality=85):
-    return (".jpg", lambda image, path, out, rng: save(make(image, rng), out, quality))
+    return (".jpg", lambda image, path, out, rng, quality=quality: save(make(image, rng), out, quality))
 
 
 # What a copy meets on its way through telephones, chats and forums.
@@ -249,8 +250,12 @@ def plant(args):
         if args.one:
             made = [made[len(truth) // 2 % len(made)]]
         for kind, (kind_ending, make) in made:
+            quality = {}
+            if args.qualities and kind != "jpeg 30":
+                kind_ending = str(rng.choice([".jpg", ".png", ".webp"], p=[0.8, 0.1, 0.1]))
+                quality["quality"] = int(rng.integers(70, 96))
             name = f"p{names.pop():06}{kind_ending or ending}"
-            make(image, out, os.path.join(args.out, name), rng)
+            make(image, out, os.path.join(args.out, name), rng, **quality)
             truth.append((name, original, kind))
     write_truth(args.out, truth)
 
@@ -457,10 +462,17 @@ def score(args):
         return truth.get(os.path.basename(path))
 
     together, wrong, members, keepers = {}, [], 0, collections.Counter()
+    # Of the copies alone with their original, by kind: how many, and how many original were kept.
+    pairs = collections.defaultdict(lambda: [0, 0])
     for group in found["groups"]:
         paths = [group["keeper"], *(member["path"] for member in group["members"])]
         of_keeper = known(group["keeper"])
         keepers[of_keeper[1] if of_keeper else "unknown"] += 1
+        of_pair = [known(path) for path in paths if known(path)]
+        if len(paths) == 2 and len({original for original, _ in of_pair}) == 1:
+            kind = next((kind for _, kind in of_pair if kind != "original"), "original")
+            pairs[kind][0] += of_keeper[1] == "original"
+            pairs[kind][1] += 1
         names = {os.path.basename(path) for path in paths}
         for path in paths:
             if known(path):
@@ -485,6 +497,10 @@ def score(args):
     if members and count:
         print(f"precision {1 - len(wrong) / members:.4f}")
     print("keepers:", dict(keepers))
+    for kind, (kept, count) in sorted(pairs.items()):
+        print(f"of pairs, original kept: {kind:<16} {kept} of {count}")
+    if pairs:
+        print("of pairs, original kept:", *(sum(c[i] for c in pairs.values()) for i in (0, 1)))
     for keeper, member, kind, probability in wrong:
         print(f"wrong\t{keeper}\t{member}\t{kind}\t{probability:.3f}")
     edges = [e for e in found["edges"] if e["class"] != "similar"]
@@ -505,6 +521,7 @@ def main():
     command.add_argument("--seed", type=int, default=1)
     command.add_argument("--edits", action="store_true", help="crops, overlays and frames instead of everyday copies")
     command.add_argument("--one", action="store_true", help="one copy of each original, its kind in turn, instead of all kinds")
+    command.add_argument("--qualities", action="store_true", help="with --edits, files of many qualities and formats")
     command.set_defaults(run=plant)
     command = commands.add_parser("mixed")
     command.add_argument("images")
