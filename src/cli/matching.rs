@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use crate::dedup::Match;
+use crate::dedup::{Lineage, Match};
 use crate::types::{Region, Transform};
+use crate::vision::lineage::Side;
 
 #[derive(Debug, Serialize)]
 pub(super) struct MatchJson {
@@ -36,6 +37,14 @@ struct EvidenceJson {
     displacement: Option<f32>,
     changed: Vec<RegionJson>,
     held_back: Option<&'static str>,
+    lineage: Option<LineageJson>,
+}
+
+/// Which of the two was made from the other, and what shows it; without both where that was looked for and nothing tells.
+#[derive(Debug, Serialize)]
+struct LineageJson {
+    later: Option<&'static str>,
+    sign: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,6 +76,7 @@ impl MatchJson {
                 displacement: evidence.displacement,
                 changed: evidence.changed.iter().map(RegionJson::of).collect(),
                 held_back: evidence.held_back.map(|gate| gate.as_str()),
+                lineage: evidence.lineage.map(LineageJson::of),
             },
         }
     }
@@ -79,6 +89,24 @@ impl TransformJson {
             rotation: transform.rotation,
             scale: transform.scale,
             mirrored: transform.mirrored,
+        }
+    }
+}
+
+impl LineageJson {
+    fn of(lineage: Lineage) -> Self {
+        match lineage {
+            Lineage::Known(later) => Self {
+                later: Some(match later.side {
+                    Side::First => "first",
+                    Side::Second => "second",
+                }),
+                sign: Some(later.sign.as_str()),
+            },
+            Lineage::Open => Self {
+                later: None,
+                sign: None,
+            },
         }
     }
 }

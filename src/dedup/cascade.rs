@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::calibration::Calibration;
 use super::normalisation::{Background, Nearness, Retrieved};
-use super::{Evidence, Gate, Match};
+use super::{Evidence, Gate, Match, Tone};
 use crate::types::{Embedding, ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage};
 use crate::vision::Bank;
 use crate::vision::thumbnail::THUMBNAIL_SIDE;
@@ -363,6 +363,11 @@ impl Cascade {
                 correlation: Some(alignment.correlation),
                 displacement: Some(alignment.displacement),
                 changed: alignment.changed.clone(),
+                tone: Some(Tone {
+                    gain: alignment.gain,
+                    offset: alignment.offset,
+                    saturation: alignment.saturation,
+                }),
                 ..Evidence::default()
             },
         };

@@ -16,6 +16,7 @@ pub mod policy;
 pub mod retrieval;
 
 use crate::types::{MatchClass, Region, Similarity, Stage, Transform};
+use crate::vision::lineage::Later;
 use crate::vision::verify::Traces;
 
 pub use calibration::Calibration;
@@ -65,8 +66,69 @@ pub struct Evidence {
     pub changed: Vec<Region>,
     /// Which of the two bears traces of editing.
     pub traces: Option<Traces>,
+    /// How the tones of the second image differ from those of the first.
+    pub tone: Option<Tone>,
+    /// What a closer look at both files says about which was made from the other; taken where nothing else tells.
+    pub lineage: Option<Lineage>,
     /// Why the class is no stronger than it is, where a gate held it back.
     pub held_back: Option<Gate>,
+}
+
+/// What a closer look at two files says about which was made from the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lineage {
+    /// Which one, and what shows it.
+    Known(Later),
+    /// One of them was edited, and nothing tells which: neither is to go unasked.
+    Open,
+}
+
+impl Lineage {
+    /// The same with the images in the other order.
+    const fn reversed(self) -> Self {
+        match self {
+            Self::Known(later) => Self::Known(later.reversed()),
+            Self::Open => Self::Open,
+        }
+    }
+}
+
+/// Tones of one image beside those of another.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tone {
+    /// Contrast relative to the other's.
+    pub gain: f32,
+    /// What is added to the other's brightness after that, grey levels.
+    pub offset: f32,
+    /// Saturation relative to the other's.
+    pub saturation: f32,
+}
+
+impl Tone {
+    /// Contrast and saturation that differ by more were changed; recompression leaves less.
+    const CHANGED: [f32; 2] = [1.08, 1.2];
+    /// The same of the brightness of a middle grey, levels.
+    const SHIFTED: f32 = 8.0;
+
+    /// Whether somebody changed them: more than a recompression does.
+    #[must_use]
+    pub fn is_changed(self) -> bool {
+        let differs = |ratio: f32, most: f32| !(1.0 / most..=most).contains(&ratio);
+        differs(self.gain, Self::CHANGED[0])
+            || differs(self.saturation, Self::CHANGED[1])
+            || (self.offset + 128.0 * (self.gain - 1.0)).abs() > Self::SHIFTED
+    }
+
+    /// Those of the other image beside this one's.
+    #[must_use]
+    fn reversed(self) -> Self {
+        let gain = 1.0 / self.gain;
+        Self {
+            gain,
+            offset: -self.offset * gain,
+            saturation: 1.0 / self.saturation,
+        }
+    }
 }
 
 /// A gate that held a match back, or refused it.
@@ -139,6 +201,8 @@ impl Match {
                 overlap_b: self.evidence.overlap_a,
                 changed: self.evidence.changed.iter().map(carried).collect(),
                 traces: self.evidence.traces.map(Traces::reversed),
+                tone: self.evidence.tone.map(Tone::reversed),
+                lineage: self.evidence.lineage.map(Lineage::reversed),
                 ..self.evidence.clone()
             },
             ..self.clone()

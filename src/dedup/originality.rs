@@ -10,8 +10,9 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::policy::Candidate;
-use super::{Evidence, Match};
-use crate::types::{MatchClass, Similarity};
+use super::{Evidence, Lineage, Match, Tone};
+use crate::types::{MatchClass, Similarity, Transform};
+use crate::vision::lineage::Side;
 use crate::vision::verify::Trace;
 
 /// What a pair says about which of its two images was altered.
@@ -70,6 +71,8 @@ const CLEARLY: u64 = 50;
 const MANY: u64 = 3500;
 /// Aspects that differ by less are one, as a share: small copies have whole pixels too.
 const SAME_ASPECT: f32 = 0.015;
+/// Parts of its size that a picture may seem to move by, between two images that lie on each other.
+const IN_PLACE: f64 = 0.01;
 /// Images of a family that are asked how well they agree.
 const LARGEST_FAMILY: usize = 1000;
 
@@ -77,6 +80,12 @@ impl Match {
     /// What the match says about which image was altered.
     #[must_use]
     pub fn clue(&self) -> Clue {
+        if let Some(Lineage::Known(later)) = self.evidence.lineage {
+            return match later.side {
+                Side::First => Clue::LikelyFirst,
+                Side::Second => Clue::LikelySecond,
+            };
+        }
         if self.class != MatchClass::Edited {
             return Clue::Alike;
         }
@@ -106,9 +115,28 @@ impl Match {
         }
     }
 
-    /// Whether the second image may go when the first one stays: the first shows all of it, or all but a plain border.
+    /// Whether the images are one picture, pixel by pixel, edited in one of them: what is worth asking for further evidence.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let edited = match self.class {
+            MatchClass::Edited => !matches!(self.clue(), Clue::First | Clue::Second),
+            MatchClass::NearIdentical => self.evidence.tone.is_some_and(Tone::is_changed),
+            _ => false,
+        };
+        let stays = |transform: Transform| {
+            let moved = transform.matrix.iter().zip(Transform::IDENTITY.matrix);
+            !transform.mirrored && moved.map(|(v, w)| (v - w).abs()).fold(0.0, f64::max) <= IN_PLACE
+        };
+        edited && self.transform.is_some_and(stays)
+    }
+
+    /// Whether the second image may go when the first one stays: the first shows all of it, or all but a plain border, and is not
+    /// as likely to be the edited one.
     #[must_use]
     pub fn covers(&self) -> bool {
+        if self.evidence.lineage == Some(Lineage::Open) {
+            return false;
+        }
         match self.class {
             MatchClass::Similar => false,
             MatchClass::Edited => {

@@ -56,7 +56,8 @@ pub struct GroupFile {
     pub file: PlannedFile,
     /// In a reference folder, or a person said that it stays: never removed.
     pub reference: bool,
-    /// The keeper shows all of it, but for a plain border, and holds what of the file cannot be seen in one picture.
+    /// The keeper shows all of it, but for a plain border, holds what of the file cannot be seen in one picture, and is not as likely
+    /// to be the edited one of the two.
     pub covered: bool,
     /// Class and probability of its match with the keeper.
     pub class: MatchClass,
@@ -66,7 +67,8 @@ pub struct GroupFile {
 
 impl Plan {
     /// A plan that keeps the first of each group and removes the others, except files of reference folders, files
-    /// that are merely similar, and files that hold what the kept one does not: a collage, a screenshot around it, an animation. Groups of which nothing is removed are left out.
+    /// that are merely similar, and files that hold what the kept one does not: a collage, a screenshot around it, an animation.
+    /// Where nothing tells which of two was edited, both stay. Groups of which nothing is removed are left out.
     #[must_use]
     pub fn of(groups: impl IntoIterator<Item = (PlannedFile, Vec<GroupFile>)>) -> Self {
         let groups = groups

@@ -139,11 +139,17 @@ impl KeepPolicy {
             .then_with(|| a.name.cmp(&b.name))
     }
 
+    /// Whether it asks which images were edited.
+    #[must_use]
+    pub fn wants_unedited(&self) -> bool {
+        self.0.contains(&Preference::Unedited)
+    }
+
     /// The same for two images of equal pixels: a lossy file comes first, because a lossless one with its pixels can only
     /// have been made from it.
     #[must_use]
     pub fn compare_equal_pixels(&self, a: &Candidate, b: &Candidate) -> Ordering {
-        let wants_source = self.0.contains(&Preference::Unedited);
+        let wants_source = self.wants_unedited();
         let preferred = b.reference.cmp(&a.reference);
         let source = b.camera.cmp(&a.camera).then(b.lossy.cmp(&a.lossy));
         preferred

@@ -11,6 +11,7 @@ mod embedder;
 mod error;
 mod exif;
 pub mod fingerprint;
+pub mod lineage;
 pub mod network;
 mod parts;
 mod polygon;
@@ -23,7 +24,7 @@ mod wide;
 
 pub use analyser::{Analyser, Analysis};
 pub use background::{Bank, Score};
-pub use decode::{DecodeLimits, Decoded, Demand, decode, decode_to, sniff};
+pub use decode::{Coded, DecodeLimits, Decoded, Demand, coded, decode, decode_to, sniff};
 pub use embedder::{Builtin, CnnEmbedder, Embedder, builtin, builtin_spec};
 pub use error::VisionError;
 /// 8-bit RGB pixels, row-major: the only pixel type that other modules see.

@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use super::super::matching::MatchJson;
 use super::super::shown;
+use crate::dedup::Lineage;
 use crate::engine::scan::{Member, ScanGroup, ScanReport, ScannedImage, Skipped};
 use crate::types::MatchClass;
+use crate::vision::lineage::Side;
 
 #[derive(Serialize)]
 struct ReportJson<'a> {
@@ -294,6 +296,15 @@ pub(super) fn remark(keeper: &ScannedImage, image: &ScannedImage, member: &Membe
         if transform.rotation.abs() > 1.0 {
             notes.push(format!("turned by {:.0}°", transform.rotation));
         }
+    }
+    match found.evidence.lineage {
+        Some(Lineage::Known(later)) if later.side == Side::Second => {
+            notes.push(format!("made from the kept image: {}", later.sign.clause()));
+        }
+        Some(Lineage::Open) => {
+            notes.push("one of the two was edited, nothing tells which: both stay".to_owned())
+        }
+        _ => {}
     }
     if let (Some(a), Some(b)) = (found.evidence.overlap_a, found.evidence.overlap_b) {
         if a < 0.97 {

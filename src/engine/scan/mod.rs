@@ -7,6 +7,7 @@ mod codec;
 mod comparing;
 mod deep;
 mod intake;
+mod lineage;
 mod recent;
 mod sorting;
 mod verdicts;
@@ -281,7 +282,10 @@ pub fn scan(
         let deep = options.deep.then_some(&analyser);
         let comparer = Comparer::new(&contents, &cascade, &cache, &options.limits, deep, progress);
         let candidates: Vec<dedup::Candidate> = sorted.classes.iter().map(|c| c.best.clone()).collect();
-        let matches = comparer.matches(&candidates, options.level, &options.keep, &sorted.apart)?;
+        let mut matches = comparer.matches(&candidates, options.level, &options.keep, &sorted.apart)?;
+        if options.keep.wants_unedited() {
+            comparer.look_closer(&candidates, &mut matches)?;
+        }
         let groups = dedup::group(
             &comparer.marked(&candidates, &matches),
             &comparing::edges(&matches),

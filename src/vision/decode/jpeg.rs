@@ -133,6 +133,28 @@ impl<'a> Jpeg<'a> {
         Ok(image)
     }
 
+    /// Width, height and brightness as stored, without a colour profile; `None` where the file does not hold brightness apart.
+    pub(super) fn luma(mut self) -> Result<Option<(usize, usize, Vec<u8>)>, VisionError> {
+        let has_luma = matches!(self.header.colorspace, Colorspace::YCbCr | Colorspace::Gray);
+        if !has_luma || self.header.is_lossless {
+            return Ok(None);
+        }
+        let (width, height) = (self.header.width, self.header.height);
+        let mut pixels = vec![0; width * height];
+        let target = Image {
+            pixels: pixels.as_mut_slice(),
+            width,
+            pitch: width,
+            height,
+            format: PixelFormat::GRAY,
+        };
+        match self.decompressor.decompress(self.bytes, target) {
+            Err(turbojpeg::Error::TurboJpegError(text)) if HARMLESS.iter().any(|h| text.contains(h)) => {}
+            other => other.map_err(|e| refusal(&e))?,
+        }
+        Ok(Some((width, height, pixels)))
+    }
+
     /// Hash of all that decides the pixels: the file without its metadata segments, the colour space, the orientation, and
     /// the colour profile where it is not sRGB.
     ///

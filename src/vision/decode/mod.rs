@@ -8,6 +8,7 @@
 #[cfg(feature = "avif")]
 mod avif;
 mod budget;
+mod coded;
 mod colour;
 mod frames;
 #[cfg(feature = "heic")]
@@ -19,6 +20,7 @@ mod segments;
 mod sniff;
 mod spare;
 
+pub use coded::{Coded, coded};
 pub use sniff::sniff;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -66,3 +66,40 @@ pub(super) fn icc_profile(bytes: &[u8]) -> Option<Vec<u8>> {
         .eq((1..=count).map(|number| (number, count)));
     whole.then(|| parts.into_iter().flat_map(|(.., part)| part).copied().collect())
 }
+
+/// Where the n-th coefficient of a quantisation table stands in its 8×8 block (ITU-T T.81, figure A.6).
+const ZIGZAG: [u8; 64] = [
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7,
+    14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39,
+    46, 53, 60, 61, 54, 47, 55, 62, 63,
+];
+
+/// The quantisation table of the first component, row by row; `None` where the file does not define one before its first scan.
+pub(super) fn luma_steps(bytes: &[u8]) -> Option<[u16; 64]> {
+    const TABLES: u8 = 0xdb;
+    let (segments, _) = walk(bytes)?;
+    // Baseline, extended and progressive frames; their first component names its table.
+    let frame = segments.iter().find(|(marker, _)| matches!(marker, 0xc0..=0xc2));
+    let wanted = *frame?.1.get(12)?;
+    let mut found = None;
+    for (_, segment) in segments.iter().filter(|(marker, _)| *marker == TABLES) {
+        let mut rest = segment.get(4..)?;
+        while let [head, after @ ..] = rest {
+            let wide = head >> 4 != 0;
+            let (table, after) = after.split_at_checked(if wide { 128 } else { 64 })?;
+            if head & 15 == wanted {
+                let mut steps = [0; 64];
+                for (n, &place) in ZIGZAG.iter().enumerate() {
+                    steps[usize::from(place)] = if wide {
+                        u16::from_be_bytes([table[2 * n], table[2 * n + 1]])
+                    } else {
+                        u16::from(table[n])
+                    };
+                }
+                found = Some(steps);
+            }
+            rest = after;
+        }
+    }
+    found.filter(|steps| !steps.contains(&0))
+}
