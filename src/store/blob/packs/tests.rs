@@ -284,15 +284,18 @@ fn an_object_that_may_be_there_or_not_is_neither_read_nor_replaced() {
     let folder = root.join(name(0));
     let folder = folder.parent().expect("a folder");
     let shelf = packs.shelf(folder);
-    {
+    let pack = {
         let mut held = shelf.lock();
         let current = held.current.as_mut().expect("it was written");
         current.file = File::open(&current.pack.path).expect("readable");
         // Nor can it be taken back.
         std::fs::remove_file(&current.pack.path).expect("removed");
-    }
+        current.pack.path.clone()
+    };
     let outcome = packs.create(&name(1), &data(20_000, 1), &bench.syncer);
     assert!(matches!(outcome, Outcome::NotSynced(_)), "{outcome:?}");
+    // The disk is back, and nobody looked whether the object is on it.
+    std::fs::write(pack, vec![0; 64 * PAGE]).expect("written");
     assert!(packs.get(&name(1)).is_err());
     let again = packs.create(&name(1), &data(20_000, 1), &bench.syncer);
     assert!(matches!(again, Outcome::NotSynced(_)), "{again:?}");
