@@ -6,8 +6,8 @@
 //! header, head, tail: magic [4] · generation u64 · length of the object u32 · length of its name u16 · name · crc32 of it all
 //! ```
 //! All numbers are little-endian. A pack that is used again gets another generation, and frames of others are not there. Whatever
-//! is damaged, the object keeps its name: head and tail say the same, and the header is needed only when the first frame's are
-//! lost. The bytes have no checksum here: objects bring their own, and name what is wrong.
+//! is damaged, the object keeps its name: head and tail say the same, and without a header the first head that is left says the
+//! generation. The bytes have no checksum here: objects bring their own, and name what is wrong.
 
 use crate::store::blob::syncer::PAGE;
 
@@ -88,10 +88,9 @@ pub(super) fn scan(pack: &[u8]) -> (Option<u64>, Vec<Frame>) {
         pack.get(number * PAGE..(number + 1) * PAGE)
             .map(|p| &p[PAGE - MARK..])
     };
-    // The first frame is of the pack's generation: every generation starts with it.
-    let generation = header
-        .or_else(|| read_mark(page(1), HEAD))
-        .map(|mark| mark.generation);
+    // The first frames are of the pack's generation: every generation starts at the front.
+    let first_head = || (1..pack.len().div_ceil(PAGE)).find_map(|number| read_mark(page(number), HEAD));
+    let generation = header.or_else(first_head).map(|mark| mark.generation);
     let mut frames: Vec<Frame> = Vec::new();
     let Some(wanted) = generation else {
         return (None, frames);
@@ -230,6 +229,13 @@ mod tests {
             damaged[lost * PAGE..][..PAGE].fill(0);
             assert_eq!(scan(&damaged), (Some(7), frames.clone()), "page {lost}");
         }
+        let mut damaged = bytes.clone();
+        damaged[..2 * PAGE].fill(0);
+        assert_eq!(
+            scan(&damaged),
+            (Some(7), frames.clone()),
+            "the header and the first head"
+        );
         // Cut anywhere: what has its head is there, and known to be cut.
         for pages_left in 2..end / PAGE {
             let (_, found) = scan(&bytes[..pages_left * PAGE]);
