@@ -32,8 +32,11 @@ const UNLIKELY_KEPT: usize = 3;
 /// Members of a family that have to be candidates of an image, for the family's leader to be tried.
 const WITNESSES: usize = 2;
 
-/// The pairs that promise at least `least`, and those that are the best of both their images, whatever they promise: two pages
-/// of one manual resemble each other so much that a page and its copy do not stand out. What promises nothing cannot be verified.
+/// Share of the least promise that the best pair of two images has to keep.
+const OF_THE_BEST: f32 = 0.2;
+
+/// The pairs that promise at least `least`, and those that are the best of both their images and promise a fifth of it: two
+/// pages of one manual resemble each other so much that a page and its copy do not stand out.
 #[must_use]
 pub fn worth_it(mut pairs: Vec<Promising>, images: usize, least: f32) -> Vec<Promising> {
     let mut best = vec![0.0_f32; images];
@@ -49,7 +52,7 @@ pub fn worth_it(mut pairs: Vec<Promising>, images: usize, least: f32) -> Vec<Pro
                 .iter()
                 .all(|image| pair.promise >= best[*image as usize])
         };
-        pair.promise >= least || (pair.promise > 0.0 && is_best())
+        pair.promise >= least || (pair.promise >= OF_THE_BEST * least && is_best())
     });
     pairs
 }
@@ -375,6 +378,21 @@ mod tests {
             [(0, 1), (3, 4)],
             "1 has a better pair, and so has 4; 6 and 7 cannot be verified"
         );
+    }
+
+    #[test]
+    fn worth_it_are_the_likely_and_the_best_of_both_that_are_not_hopeless() {
+        let pairs = [
+            (0, 1, 0.02),
+            (0, 2, 0.009),
+            (3, 4, 0.004),
+            (3, 5, 0.003),
+            (6, 7, 0.001),
+        ];
+        let pairs = pairs.map(|(a, b, promise)| Promising { a, b, promise });
+        let kept = worth_it(pairs.to_vec(), 8, 0.01);
+        let kept: Vec<_> = kept.iter().map(|pair| (pair.a, pair.b)).collect();
+        assert_eq!(kept, [(0, 1), (3, 4)]);
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use super::calibration::Calibration;
 use super::normalisation::{Background, Nearness, Retrieved};
-use super::{Evidence, Gate, Match, Tone};
+use super::{Evidence, Gate, Match, Tone, colours};
 use crate::types::{Embedding, ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage};
-use crate::vision::Bank;
 use crate::vision::thumbnail::THUMBNAIL_SIDE;
 use crate::vision::verify::{Alignment, CLOSE_UP_SIDE, Verification};
+use crate::vision::{Bank, Palette};
 
 /// Decides about pairs. Plain data; cheap to make and to clone.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +27,8 @@ pub struct Prospect<'a> {
     pub print: &'a Fingerprint,
     /// How ordinary it is, by [`Cascade::nearness`].
     pub nearness: Option<Nearness>,
+    /// Its colours, where they are known.
+    pub palette: Option<&'a Palette>,
 }
 
 /// A part of an image as far as retrieval knows it, for a deep search.
@@ -107,6 +109,7 @@ impl Cascade {
         Prospect {
             print,
             nearness: self.nearness(&print.embedding),
+            palette: None,
         }
     }
 
@@ -141,7 +144,7 @@ impl Cascade {
     }
 
     /// Probability that one of two images was made from the other, by their descriptors alone: what the likelier of
-    /// both ways to ask says. 0 for a pair that verification can tell nothing about, 1 for one that it need not.
+    /// both ways to ask says, and by their colours where these are known. 0 for a pair that verification can tell nothing about, 1 for one that it need not.
     /// `variants` are the eight PDQ hashes of `a`.
     #[must_use]
     pub fn promise(&self, a: Prospect<'_>, variants: &[PdqHash; 8], b: Prospect<'_>) -> f32 {
@@ -151,12 +154,16 @@ impl Cascade {
         if !self.is_verifiable(a.print, b.print) {
             return 0.0;
         }
-        self.either_way(
+        let promise = self.either_way(
             a.print.embedding.similarity(&b.print.embedding),
             least_distance(variants, b.print),
             [a, b].map(|image| image.print.pdq_quality),
             [a, b].map(|image| image.nearness),
-        )
+        );
+        match (a.palette, b.palette) {
+            (Some(one), Some(other)) => colours::heard(promise, one.shared(other)),
+            _ => promise,
+        }
     }
 
     /// Whether a pair of this promise is worth verifying.

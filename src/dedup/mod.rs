@@ -6,6 +6,7 @@ pub mod agenda;
 pub mod apply;
 pub mod calibration;
 pub mod cascade;
+pub mod colours;
 mod either_way;
 pub mod groups;
 pub mod journal;

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use rayon::prelude::*;
 
 use crate::types::{PdqHash, Similarity};
+use crate::vector::distance::Kernels;
 
 /// The hashes of one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,23 +18,39 @@ pub struct PdqSet {
     pub quality: u8,
 }
 
+/// Hashes that are compared with all variants of one image in turn: 16 kB.
+const BLOCK: usize = 512;
+
 /// All pairs `(a, b, distance)` with `a < b` whose least distance is at most `radius`, handed out in no defined
 /// order; images of a quality below `min_quality` have none. Compares every pair, on the threads of the current
 /// rayon pool.
 pub fn pdq_join(images: &[PdqSet], radius: u32, min_quality: u8, take: impl Fn(u32, u32, u32) + Sync) {
-    let usable: Vec<(u32, [[u64; 4]; 8])> = (0u32..)
+    let usable: Vec<(u32, &PdqSet)> = (0u32..)
         .zip(images)
         .filter(|(_, set)| set.quality >= min_quality)
-        .map(|(row, set)| (row, set.variants.map(|hash| words(&hash))))
         .collect();
-    usable.par_iter().enumerate().for_each(|(i, (a, variants))| {
-        for (b, others) in &usable[i + 1..] {
-            let nearest = variants
-                .iter()
-                .filter_map(|variant| within(variant, &others[0], radius))
-                .min();
-            if let Some(distance) = nearest {
-                take(*a, *b, distance);
+    let originals: Vec<[u8; 32]> = usable
+        .iter()
+        .map(|(_, set)| *set.variants[0].as_bytes())
+        .collect();
+    let kernels = Kernels::active();
+    usable.par_iter().enumerate().for_each(|(i, (a, set))| {
+        let others = originals[i + 1..]
+            .chunks(BLOCK)
+            .zip(usable[i + 1..].chunks(BLOCK));
+        let (mut least, mut distances) = ([0u16; BLOCK], [0u16; BLOCK]);
+        for (hashes, rows) in others {
+            least.fill(u16::MAX);
+            for variant in &set.variants {
+                kernels.hamming_each(variant.as_bytes(), hashes, &mut distances);
+                for (least, &distance) in least.iter_mut().zip(&distances[..hashes.len()]) {
+                    *least = distance.min(*least);
+                }
+            }
+            for ((b, _), &distance) in rows.iter().zip(&least) {
+                if u32::from(distance) <= radius {
+                    take(*a, *b, u32::from(distance));
+                }
             }
         }
     });
@@ -107,21 +124,6 @@ impl Candidates {
         pairs.dedup();
         pairs
     }
-}
-
-fn words(hash: &PdqHash) -> [u64; 4] {
-    let (chunks, _) = hash.as_bytes().as_chunks::<8>();
-    [0, 1, 2, 3].map(|i| u64::from_le_bytes(chunks[i]))
-}
-
-fn within(a: &[u64; 4], b: &[u64; 4], radius: u32) -> Option<u32> {
-    let part = |i: usize| (a[i] ^ b[i]).count_ones();
-    let half = part(0) + part(1);
-    if half > radius {
-        return None;
-    }
-    let distance = half + part(2) + part(3);
-    (distance <= radius).then_some(distance)
 }
 
 #[cfg(test)]

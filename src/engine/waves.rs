@@ -13,7 +13,6 @@ use super::{Engine, EngineError};
 use crate::dedup::Match;
 use crate::dedup::cascade::Prospect;
 use crate::types::{ImageRecord, MatchClass};
-use crate::vision::thumbnail;
 use crate::vision::verify::Features;
 
 /// Candidates verified together, best first. Verification goes on while such a wave still finds copies: of an image
@@ -213,7 +212,7 @@ impl Engine {
         match source {
             Source::Known(features) => Ok(features),
             Source::Thumbnail(jpeg) => {
-                let features = Arc::new(Features::extract(&thumbnail::decode(&jpeg)?));
+                let features = Arc::new(Features::of_thumbnail(&jpeg)?);
                 self.features
                     .insert(record.fingerprint.content_hash, Arc::clone(&features));
                 Ok(features)

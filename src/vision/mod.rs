@@ -13,6 +13,7 @@ mod exif;
 pub mod fingerprint;
 pub mod lineage;
 pub mod network;
+pub mod palette;
 mod parts;
 mod polygon;
 pub mod profile;
@@ -30,4 +31,5 @@ pub use error::VisionError;
 /// 8-bit RGB pixels, row-major: the only pixel type that other modules see.
 pub use image::RgbImage;
 pub use network::{ModelDescription, NetworkSpec};
+pub use palette::Palette;
 pub use parts::parts;

@@ -1,7 +1,7 @@
 //! The small JPEG that is stored beside every image, shown in the gallery and used to verify matches.
 
 use image::RgbImage;
-use turbojpeg::{Compressor, Image, OutputBuf, PixelFormat, Subsamp};
+use turbojpeg::{Compressor, Decompressor, Image, OutputBuf, PixelFormat, Subsamp, YuvImage};
 
 use super::{DecodeLimits, VisionError, resize};
 
@@ -50,6 +50,54 @@ pub fn encode(preview: &RgbImage) -> Result<Vec<u8>, VisionError> {
 /// As [`decode`](super::decode()).
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, VisionError> {
     super::decode(bytes, &DecodeLimits::default()).map(|decoded| decoded.pixels)
+}
+
+/// What the JPEG of a thumbnail holds, without the way to colours and back.
+pub(super) struct Samples {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    /// Luma, one byte a pixel, rows from the top.
+    pub(super) luma: Vec<u8>,
+    /// Blue and red difference, one byte for 2×2 pixels, fewer at the right and at the bottom.
+    pub(super) chroma: [Vec<u8>; 2],
+}
+
+/// The samples of what [`encode`] wrote; `None` for any other JPEG, and for a damaged one.
+pub(super) fn samples(bytes: &[u8]) -> Option<Samples> {
+    let mut decompressor = Decompressor::new().ok()?;
+    let header = decompressor.read_header(bytes).ok()?;
+    let side = THUMBNAIL_SIDE as usize;
+    if header.subsamp != Subsamp::Sub2x2 || header.is_progressive || header.width.max(header.height) > side {
+        return None;
+    }
+    let (width, height) = (header.width, header.height);
+    let halves = width.div_ceil(2) * height.div_ceil(2);
+    // Whole blocks of 2×2: an odd side has one more in memory.
+    let stride = width.next_multiple_of(2);
+    let mut pixels = vec![0; 6 * halves];
+    let output = YuvImage {
+        pixels: pixels.as_mut_slice(),
+        width,
+        align: 1,
+        height,
+        subsamp: header.subsamp,
+    };
+    decompressor.decompress_to_yuv(bytes, output).ok()?;
+    let red = pixels.split_off(5 * halves);
+    let blue = pixels.split_off(4 * halves);
+    if stride > width {
+        for y in 1..height {
+            pixels.copy_within(y * stride..y * stride + width, y * width);
+        }
+    }
+    pixels.truncate(width * height);
+    pixels.shrink_to_fit();
+    Some(Samples {
+        width,
+        height,
+        luma: pixels,
+        chroma: [blue, red],
+    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::types::{
     ContentHash, Embedding, ExifSummary, Fingerprint, MatchClass, PdqHash, PixelHash, Stage, Transform,
 };
 use crate::vision::verify::{Alignment, Verification};
+use crate::vision::{Palette, RgbImage};
 
 fn print(number: u8) -> Fingerprint {
     Fingerprint {
@@ -166,6 +167,41 @@ fn classes_follow_from_what_was_measured() {
 fn by_looks(a: &Fingerprint, b: &Fingerprint) -> f32 {
     let found = Cascade::default().judge(a, &[a.pdq; 8], b, None);
     found.expect("they look alike").probability
+}
+
+#[test]
+fn colours_that_the_other_lacks_take_a_promise_back() {
+    let cascade = Cascade::default();
+    let plain =
+        |rgb: [u8; 3]| Palette::of(&RgbImage::from_raw(40, 40, rgb.repeat(1600)).expect("as many pixels"));
+    let (red, blue) = (plain([200, 30, 40]), plain([30, 60, 200]));
+    let promise = |numbers: [u8; 2], palettes: [Option<&Palette>; 2]| {
+        let [a, b] = numbers.map(print);
+        let [x, y] = [(&a, palettes[0]), (&b, palettes[1])].map(|(print, palette)| super::Prospect {
+            palette,
+            ..cascade.prospect(print)
+        });
+        cascade.promise(x, &[a.pdq; 8], y)
+    };
+    // Far apart by PDQ, and not near by their embeddings.
+    let far = [1, 30];
+    let unheard = promise(far, [None, Some(&blue)]);
+    assert!((0.001..0.3).contains(&unheard), "{unheard}");
+    assert!(promise(far, [Some(&red), Some(&blue)]) < unheard / 20.0);
+    let held = promise(far, [Some(&red), Some(&red)]);
+    assert!(
+        (held - unheard).abs() < 1e-6,
+        "one colour is held by many: {held}"
+    );
+    // A tone changes all colours and leaves the picture.
+    let (original, mut copy) = (print(2), print(2));
+    copy.content_hash = ContentHash::from_bytes([99; 32]);
+    copy.pixel_hash = PixelHash::from_bytes([99; 32]);
+    let [x, y] = [(&original, &red), (&copy, &blue)].map(|(print, palette)| super::Prospect {
+        palette: Some(palette),
+        ..cascade.prospect(print)
+    });
+    assert!(cascade.promise(x, &[original.pdq; 8], y) > 0.5);
 }
 
 #[test]

@@ -21,7 +21,7 @@ const THUMBNAILS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// Format version of the values; a cache of another version, or of another model, is started anew.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const FILE_NAME: &str = "scan.redb";
 /// Memory that redb may use for pages.
 const PAGE_CACHE: usize = 64 << 20;

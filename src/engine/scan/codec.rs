@@ -4,6 +4,7 @@ use super::intake::Known;
 use crate::types::{
     Beyond, ContentHash, Embedding, ExifSummary, Fingerprint, ImageFormat, PdqHash, PixelHash,
 };
+use crate::vision::Palette;
 
 /// Size, time of modification and content hash of a file.
 pub(super) fn encode_file(size: u64, modified: i64, content: &ContentHash) -> Vec<u8> {
@@ -26,12 +27,13 @@ pub(super) fn file_entry(bytes: &[u8], size: u64, modified: i64) -> Option<Conte
 /// An analysis; the content hash is the key and not repeated.
 pub(super) fn encode(known: &Known) -> Vec<u8> {
     let print = &known.fingerprint;
-    let mut bytes = Vec::with_capacity(400 + 4 * print.embedding.dim());
+    let mut bytes = Vec::with_capacity(660 + 4 * print.embedding.dim());
     bytes.extend(print.pixel_hash.as_bytes());
     for variant in &known.variants {
         bytes.extend(variant.as_bytes());
     }
     bytes.push(print.pdq_quality);
+    bytes.extend(known.palette.as_bytes());
     bytes.extend(print.width.to_le_bytes());
     bytes.extend(print.height.to_le_bytes());
     text(&mut bytes, known.format.as_str());
@@ -55,6 +57,7 @@ pub(super) fn decode(content: &ContentHash, bytes: &[u8]) -> Option<Known> {
         *variant = PdqHash::from_bytes(reader.array()?);
     }
     let [pdq_quality] = reader.array()?;
+    let palette = Palette::from_bytes(reader.array()?);
     let width = reader.array().map(u32::from_le_bytes)?;
     let height = reader.array().map(u32::from_le_bytes)?;
     let format: ImageFormat = reader.text()?.parse().ok()?;
@@ -84,6 +87,7 @@ pub(super) fn decode(content: &ContentHash, bytes: &[u8]) -> Option<Known> {
             },
         },
         variants,
+        palette,
         format,
         beyond: Beyond::from_code(beyond),
     })
@@ -141,6 +145,7 @@ mod tests {
                 },
             },
             variants,
+            palette: Palette::from_bytes(std::array::from_fn(|i| i as u8)),
             format: ImageFormat::WebP,
             beyond: Beyond {
                 frames: false,

@@ -190,7 +190,10 @@ impl<'a> Comparer<'a> {
         let prospects: Vec<Prospect<'_>> = self
             .contents
             .par_iter()
-            .map(|content| self.cascade.prospect(&content.known.fingerprint))
+            .map(|content| Prospect {
+                palette: Some(&content.known.palette),
+                ..self.cascade.prospect(&content.known.fingerprint)
+            })
             .collect();
         let promising = |(a, b): (u32, u32)| {
             let variants = &self.contents[a as usize].known.variants;
@@ -199,7 +202,7 @@ impl<'a> Comparer<'a> {
                 .promise(prospects[a as usize], variants, prospects[b as usize]);
             Promising { a, b, promise }
         };
-        let pairs = candidates.pairs().into_iter().map(promising).collect();
+        let pairs = candidates.pairs().into_par_iter().map(promising).collect();
         let mut found = worth_it(pairs, self.contents.len(), calibration.min_promise);
         if let Some(analyser) = self.deep {
             found.extend(self.by_parts(analyser, &embeddings, &prospects)?);
@@ -308,7 +311,8 @@ impl<'a> Comparer<'a> {
         if let Some(features) = self.features.lock().get(index) {
             return Ok(features);
         }
-        let mut features = Features::extract(&self.preview(index)?);
+        let mut features =
+            Features::of_thumbnail(&self.thumbnail(index)?).map_err(|_| self.missing(index))?;
         if let Some(keypoints) = self.keypoints.lock().get(index) {
             features = features.with_keypoints(keypoints);
         }
@@ -331,12 +335,22 @@ impl<'a> Comparer<'a> {
 
     /// The image at thumbnail size.
     pub(super) fn preview(&self, index: u32) -> Result<RgbImage, ScanError> {
-        let content = self.contents[index as usize].known.fingerprint.content_hash;
-        let missing = || ScanError::Thumbnail {
-            content: content.to_string(),
-        };
-        let bytes = self.cache.thumbnail(&content)?.ok_or_else(missing)?;
-        thumbnail::decode(&bytes).map_err(|_| missing())
+        thumbnail::decode(&self.thumbnail(index)?).map_err(|_| self.missing(index))
+    }
+
+    fn thumbnail(&self, index: u32) -> Result<Vec<u8>, ScanError> {
+        let content = &self.contents[index as usize].known.fingerprint.content_hash;
+        self.cache.thumbnail(content)?.ok_or_else(|| self.missing(index))
+    }
+
+    fn missing(&self, index: u32) -> ScanError {
+        ScanError::Thumbnail {
+            content: self.contents[index as usize]
+                .known
+                .fingerprint
+                .content_hash
+                .to_string(),
+        }
     }
 }
 

@@ -34,6 +34,8 @@ use std::sync::OnceLock;
 
 use image::RgbImage;
 
+use super::VisionError;
+use super::thumbnail::{self, Samples};
 use super::wide::{Kernel, roomy};
 use crate::types::{Region, Transform};
 use describe::{Bits, Keypoint, Mirror};
@@ -128,6 +130,19 @@ impl Features {
         roomy(Look(preview))
     }
 
+    /// The same of the JPEG of a thumbnail, by the luma and the colour differences that it holds.
+    ///
+    /// # Errors
+    /// As [`thumbnail::decode`].
+    pub fn of_thumbnail(jpeg: &[u8]) -> Result<Self, VisionError> {
+        match thumbnail::samples(jpeg) {
+            Some(samples) if samples.width.min(samples.height) >= plane::BLOCK => {
+                Ok(roomy(LookAtSamples(samples)))
+            }
+            _ => Ok(Self::extract(&thumbnail::decode(jpeg)?)),
+        }
+    }
+
     /// Memory that they take, with keypoints, whether or not these were found yet; about.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -190,31 +205,53 @@ impl Kernel for Look<'_> {
 
     #[inline(always)]
     fn call(self) -> Features {
-        let luma = Plane::luma(self.0);
-        let chroma = Plane::chroma(self.0);
-        let (width, height) = (luma.width as u32, luma.height as u32);
-        let texture = texture(&luma);
-        let views = frame::views(&luma);
-        let mut pyramid = vec![luma];
-        while pyramid.len() < PLANES {
-            let last = &pyramid[pyramid.len() - 1];
-            if last.width.min(last.height) < 2 * SMALLEST_SIDE {
-                break;
-            }
-            let next = last.halved();
-            pyramid.push(next);
-        }
-        Features {
+        features(Plane::luma(self.0), Plane::chroma(self.0))
+    }
+}
+
+/// The same of what a thumbnail holds.
+struct LookAtSamples(Samples);
+
+impl Kernel for LookAtSamples {
+    type Output = Features;
+
+    #[inline(always)]
+    fn call(self) -> Features {
+        let Samples {
             width,
             height,
-            keypoints: OnceLock::new(),
-            mirrored: OnceLock::new(),
-            luma: pyramid,
-            chroma,
-            views,
-            texture,
-            repeats: OnceLock::new(),
+            luma,
+            chroma: [blue, red],
+        } = self.0;
+        let quarter = |halves: &[u8]| Plane::quarter(halves, (width, height));
+        features(Plane::new(width, height, luma), [quarter(&blue), quarter(&red)])
+    }
+}
+
+#[inline(always)]
+fn features(luma: Plane, chroma: [Plane; 2]) -> Features {
+    let (width, height) = (luma.width as u32, luma.height as u32);
+    let texture = texture(&luma);
+    let views = frame::views(&luma);
+    let mut pyramid = vec![luma];
+    while pyramid.len() < PLANES {
+        let last = &pyramid[pyramid.len() - 1];
+        if last.width.min(last.height) < 2 * SMALLEST_SIDE {
+            break;
         }
+        let next = last.halved();
+        pyramid.push(next);
+    }
+    Features {
+        width,
+        height,
+        keypoints: OnceLock::new(),
+        mirrored: OnceLock::new(),
+        luma: pyramid,
+        chroma,
+        views,
+        texture,
+        repeats: OnceLock::new(),
     }
 }
 

@@ -87,46 +87,43 @@ impl Kernel for Search<'_> {
         }
         let n = (width * height) as f32;
         let norm = pixels.iter().map(|p| p * p).sum::<f32>();
-        let correlation = |dx: usize, dy: usize| {
-            let variance = field.variance([dx, dy], [width, height]);
-            if variance < n {
-                return 0.0;
-            }
-            // The pixels are around 0: the mean of the field drops out.
-            let mut lanes = [0.0f32; LANES];
-            for (y, row) in pixels.chunks_exact(stride).enumerate() {
-                let there = &field.samples[(y + dy) * field.stride + dx..][..stride];
-                for (t, v) in row
-                    .as_chunks::<LANES>()
-                    .0
-                    .iter()
-                    .zip(there.as_chunks::<LANES>().0)
-                {
-                    for ((lane, t), v) in lanes.iter_mut().zip(t).zip(v) {
-                        *lane += t * v;
+        let coarse = (0..=2 * REACH)
+            .step_by(STRIDE)
+            .flat_map(|dy| (0..=2 * REACH).step_by(STRIDE).map(move |dx| [dx, dy]));
+        let mut places: Vec<[usize; 2]> = std::iter::once([REACH; 2]).chain(coarse).collect();
+        let mut best = (f32::NEG_INFINITY, [REACH; 2]);
+        let mut here = 0.0;
+        for is_fine in [false, true] {
+            // One loop around the sums: they are compiled once, with the instructions of the caller.
+            for &[dx, dy] in &places {
+                let variance = field.variance([dx, dy], [width, height]);
+                let mut found = 0.0;
+                if variance >= n {
+                    // The pixels are around 0: the mean of the field drops out.
+                    let mut lanes = [0.0f32; LANES];
+                    for (y, row) in pixels.chunks_exact(stride).enumerate() {
+                        let there = &field.samples[(y + dy) * field.stride + dx..][..stride];
+                        let (row, there) = (row.as_chunks::<LANES>().0, there.as_chunks::<LANES>().0);
+                        for (t, v) in row.iter().zip(there) {
+                            for lane in 0..LANES {
+                                lanes[lane] += t[lane] * v[lane];
+                            }
+                        }
                     }
+                    found = lanes.iter().sum::<f32>() / (variance * norm).sqrt();
+                }
+                if found > best.0 {
+                    best = (found, [dx, dy]);
+                }
+                if !is_fine && [dx, dy] == [REACH; 2] {
+                    here = found;
                 }
             }
-            lanes.iter().sum::<f32>() / (variance * norm).sqrt()
-        };
-        let here = correlation(REACH, REACH);
-        let mut best = (here, [REACH; 2]);
-        let look = |dx: usize, dy: usize, best: &mut (f32, [usize; 2])| {
-            let found = correlation(dx, dy);
-            if found > best.0 {
-                *best = (found, [dx, dy]);
-            }
-        };
-        for dy in (0..=2 * REACH).step_by(STRIDE) {
-            for dx in (0..=2 * REACH).step_by(STRIDE) {
-                look(dx, dy, &mut best);
-            }
-        }
-        let [x, y] = best.1;
-        for dy in y.saturating_sub(1)..=(y + 1).min(2 * REACH) {
-            for dx in x.saturating_sub(1)..=(x + 1).min(2 * REACH) {
-                look(dx, dy, &mut best);
-            }
+            let [x, y] = best.1;
+            let around = |at: usize| at.saturating_sub(1)..=(at + 1).min(2 * REACH);
+            places = around(y)
+                .flat_map(|dy| around(x).map(move |dx| [dx, dy]))
+                .collect();
         }
         let step = best.1.map(|at| at as f32 - REACH as f32);
         let is_found = best.0 >= FOUND && best.0 >= here + BETTER && step[0].hypot(step[1]) >= STILL;

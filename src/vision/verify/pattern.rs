@@ -21,12 +21,12 @@ pub(super) fn repeats(pyramid: &[Plane]) -> bool {
     else {
         return false;
     };
-    let across = along(plane.width, |shift| correlation(plane, [shift, 0]));
-    let down = along(plane.height, |shift| correlation(plane, [0, shift]));
-    matches!(
-        (across, down),
-        (Course::Repeats, Course::Repeats | Course::Constant) | (Course::Constant, Course::Repeats)
-    )
+    let down = || along(plane.height, |shift| correlation(plane, [0, shift]));
+    match along(plane.width, |shift| correlation(plane, [shift, 0])) {
+        Course::Repeats => down() != Course::Neither,
+        Course::Constant => down() == Course::Repeats,
+        Course::Neither => false,
+    }
 }
 
 /// What becomes of an image along one axis.
@@ -55,21 +55,25 @@ fn along(length: usize, correlation: impl Fn(usize) -> f64) -> Course {
 
 /// Correlation of a plane with itself, moved by so many pixels to the left and up; 1 where there is nothing to correlate.
 fn correlation(plane: &Plane, [right, down]: [usize; 2]) -> f64 {
-    let (mut n, mut x, mut y, mut xx, mut yy, mut xy) = (0u64, 0u64, 0u64, 0u64, 0u64, 0u64);
+    let mut sums = [0u64; 6];
     for row in 0..plane.height - down {
         let here = &plane.row(row)[..plane.width - right];
         let there = &plane.row(row + down)[right..];
-        n += here.len() as u64;
+        // A row is short enough for 32 bits.
+        let (mut x, mut y, mut xx, mut yy, mut xy) = (0u32, 0u32, 0u32, 0u32, 0u32);
         for (&a, &b) in here.iter().zip(there) {
-            let (a, b) = (u64::from(a), u64::from(b));
+            let (a, b) = (u32::from(a), u32::from(b));
             x += a;
             y += b;
             xx += a * a;
             yy += b * b;
             xy += a * b;
         }
+        for (sum, of_row) in sums.iter_mut().zip([here.len() as u32, x, y, xx, yy, xy]) {
+            *sum += u64::from(of_row);
+        }
     }
-    let [n, x, y, xx, yy, xy] = [n, x, y, xx, yy, xy].map(|sum| sum as f64);
+    let [n, x, y, xx, yy, xy] = sums.map(|sum| sum as f64);
     let (vx, vy) = (n * xx - x * x, n * yy - y * y);
     if vx <= 0.0 || vy <= 0.0 {
         return 1.0;

@@ -10,7 +10,7 @@ use image::RgbImage;
 use crate::vision::wide::{Kernel, roomy};
 
 /// Side of the blocks that chroma is averaged over, in pixels.
-const BLOCK: usize = 4;
+pub(super) const BLOCK: usize = 4;
 
 /// One channel of an image, 0 to 255, rows from the top.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,26 @@ impl Plane {
             red.extend(sums.iter().map(|[r, g, b]| level(128 * r - 107 * g - 21 * b)));
         }
         [blue, red].map(|data| Self::new(columns, rows, data))
+    }
+
+    /// A quarter of the size of a picture of `width` × `height` pixels, from a plane of half of it, rounded up: means of 2×2 of
+    /// its pixels. What is left over at the right and at the bottom is dropped.
+    #[inline(always)]
+    pub(super) fn quarter(halves: &[u8], (width, height): (usize, usize)) -> Self {
+        let (columns, rows, stride) = (width / BLOCK, height / BLOCK, width.div_ceil(2));
+        let mut data = vec![0; columns * rows];
+        for (out, lines) in data
+            .chunks_exact_mut(columns)
+            .zip(halves.chunks_exact(2 * stride))
+        {
+            let (top, bottom) = lines.split_at(stride);
+            let pairs = top.as_chunks::<2>().0.iter().zip(bottom.as_chunks::<2>().0);
+            for (out, (t, b)) in out.iter_mut().zip(pairs) {
+                let sum = u16::from(t[0]) + u16::from(t[1]) + u16::from(b[0]) + u16::from(b[1]);
+                *out = ((sum + 2) >> 2) as u8;
+            }
+        }
+        Self::new(columns, rows, data)
     }
 
     /// Half the size by averaging 2×2 pixels; an odd last row or column is dropped. A single row or column is left
@@ -202,9 +222,19 @@ impl Plane {
 
     /// Median over such a rectangle, the upper one of an even number.
     pub(super) fn median(&self, bounds: [f32; 4]) -> u8 {
-        let mut values: Vec<u8> = self.cut(bounds).flatten().copied().collect();
-        let middle = values.len() / 2;
-        *values.select_nth_unstable(middle).1
+        let (mut levels, mut count) = ([0u32; 256], 0);
+        for row in self.cut(bounds) {
+            for &v in row {
+                levels[usize::from(v)] += 1;
+            }
+            count += row.len() as u32;
+        }
+        let mut below = 0;
+        let median = levels.iter().position(|&of_level| {
+            below += of_level;
+            below > count / 2
+        });
+        median.unwrap_or(255) as u8
     }
 
     /// The rows of a rectangle, cut to whole pixels (at least one).

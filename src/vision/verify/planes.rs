@@ -76,7 +76,7 @@ impl<'a> Planes<'a> {
             _ => (1, Freedom::Affine),
         };
         let (side, grid) = if self.step == 0 {
-            (TILE, Grid::Chessboard)
+            (TILE, Grid::Stripes)
         } else {
             (TILE * 3 / 4, Grid::All)
         };

@@ -16,22 +16,26 @@ pub(super) fn sample_row(source: &Plane, map: &Affine, start: [f64; 2], row: &mu
     let [a, _, _, d, ..] = map.0.map(|v| v as f32);
     let [x0, y0] = map.apply(start).map(|v| v as f32 - 0.5);
     let line = Line { x0, y0, a, d };
+    if line.is_a_row() {
+        return shifted(source, [x0 as isize, y0 as isize], row);
+    }
     let (many, few) = row.as_chunks_mut::<MANY>();
-    let mut first = 0.0;
-    // Only the ends of most rows lie on the border.
-    for lanes in many {
-        if line.is_within(source, first, MANY) {
+    let (count, rest) = (many.len(), (many.len() * MANY) as f32);
+    // Only the ends of most rows lie on the border; what lies between two places within lies within.
+    let is_within = count > 2 && line.is_within(source, MANY as f32, (count - 2) * MANY);
+    for (at, lanes) in many.iter_mut().enumerate() {
+        let first = (at * MANY) as f32;
+        let is_between = is_within && at > 0 && at + 1 < count;
+        if is_between || line.is_within(source, first, MANY) {
             inside(source, line, first, lanes);
         } else {
             for (half, lanes) in lanes.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
                 anywhere(source, line, first + (half * LANES) as f32, lanes);
             }
         }
-        first += MANY as f32;
     }
-    for lanes in few.as_chunks_mut::<LANES>().0 {
-        anywhere(source, line, first, lanes);
-        first += LANES as f32;
+    for (at, lanes) in few.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        anywhere(source, line, rest + (at * LANES) as f32, lanes);
     }
 }
 
@@ -50,6 +54,12 @@ impl Line {
         [self.x0 + self.a * place, self.y0 + self.d * place]
     }
 
+    /// Whether each place is a pixel of one row, and the next place the next pixel.
+    #[inline(always)]
+    fn is_a_row(self) -> bool {
+        [self.a, self.d] == [1.0, 0.0] && [self.x0, self.y0].iter().all(|at| at.fract() == 0.0)
+    }
+
     /// Whether so many places from `first` on all have four pixels around them.
     #[inline(always)]
     fn is_within(self, source: &Plane, first: f32, count: usize) -> bool {
@@ -63,6 +73,24 @@ impl Line {
             is_within &= x >= 0.0 && x < right && y >= 0.0 && y < bottom;
         }
         is_within
+    }
+}
+
+/// Copies the pixels of a row from a place on.
+#[inline(always)]
+fn shifted(source: &Plane, [x, y]: [isize; 2], row: &mut [f32]) {
+    let at = |place: isize, len: usize| usize::try_from(place).unwrap_or(0).min(len - 1);
+    let pixels = source.row(at(y, source.height));
+    // Those before the first pixel, those within, and those behind the last.
+    let before = usize::try_from(-x).unwrap_or(0).min(row.len());
+    let (head, rest) = row.split_at_mut(before);
+    head.fill(f32::from(pixels[0]) - 128.0);
+    let within = &pixels[at(x, source.width)..];
+    for (out, &v) in rest.iter_mut().zip(within) {
+        *out = f32::from(v) - 128.0;
+    }
+    if let Some(tail) = rest.get_mut(within.len()..) {
+        tail.fill(f32::from(pixels[source.width - 1]) - 128.0);
     }
 }
 
@@ -287,6 +315,10 @@ mod tests {
             .collect();
         let source = Plane::new(60, 50, data);
         let maps = [
+            [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+            [1.0, 0.0, -7.0, 0.0, 1.0, 5.0],
+            [1.0, 0.0, 22.0, 0.0, 1.0, -3.0],
+            [1.0, 0.0, -70.0, 0.0, 1.0, 60.0],
             [1.0, 0.0, 0.3, 0.0, 1.0, 0.7],
             [1.0, 1e-3, 0.3, 2e-2, 1.0, 0.7],
             [-1.0, 0.0, 59.6, 0.0, 1.0, 0.2],

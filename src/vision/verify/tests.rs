@@ -86,6 +86,35 @@ fn aligned(name: &str, a: &RgbImage, b: &RgbImage) -> Alignment {
         .unwrap_or_else(|| panic!("{name}: no alignment"))
 }
 
+#[test]
+fn a_thumbnail_is_seen_as_its_pixels_are() {
+    use crate::vision::thumbnail;
+    for (width, height) in [(400, 267), (267, 400), (399, 301), (64, 50), (5, 7), (3, 9)] {
+        let jpeg = thumbnail::encode(&dead_leaves(7, width, height)).expect("encodes");
+        let pixels = thumbnail::decode(&jpeg).expect("decodes");
+        let (direct, expected) = (
+            Features::of_thumbnail(&jpeg).expect("decodes"),
+            Features::extract(&pixels),
+        );
+        assert_eq!((direct.width, direct.height), (width, height));
+        for (plane, same, limit) in [
+            (&direct.luma[0], &expected.luma[0], 0.8),
+            (&direct.chroma[0], &expected.chroma[0], 2.5),
+            (&direct.chroma[1], &expected.chroma[1], 2.5),
+        ] {
+            assert_eq!((plane.width, plane.height), (same.width, same.height));
+            let differ = plane
+                .data
+                .iter()
+                .zip(&same.data)
+                .map(|(a, b)| f64::from(a.abs_diff(*b)));
+            let mean = differ.sum::<f64>() / plane.data.len() as f64;
+            assert!(mean <= limit, "{width} × {height}: {mean} levels on average");
+        }
+    }
+    assert!(Features::of_thumbnail(b"no image").is_err());
+}
+
 #[track_caller]
 fn assert_copy(name: &str, a: &RgbImage, b: &RgbImage, agreement: f32) -> Alignment {
     let found = aligned(name, a, b);
