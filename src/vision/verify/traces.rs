@@ -163,7 +163,16 @@ fn run(columns: &[f64], low: f64, high: f64, value: impl Fn(f64) -> f64) -> [usi
 /// What the rest of an image, which `map` carries out of the other one, looks like.
 fn rest(plane: &Plane, map: &Transform) -> Trace {
     // A little away from the seam, which resampling blurs.
-    let rest = Grain::of(plane, &Part::outside(map, &[[-0.02, 1.02, -0.02, 1.02]]));
+    let shared: Bounds = [-0.02, 1.02, -0.02, 1.02];
+    let corners = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]];
+    let is_shown = |corner| {
+        let [x, y] = map.apply(corner);
+        shared[0] <= x && x <= shared[1] && shared[2] <= y && y <= shared[3]
+    };
+    if corners.into_iter().all(is_shown) {
+        return Trace::default();
+    }
+    let rest = Grain::of(plane, &Part::outside(map, &[shared]));
     let plain = rest.flat() >= PLAIN;
     let ground = plain || rest.ground() >= GROUND;
     if rest.count < ENOUGH || !ground {
