@@ -239,7 +239,7 @@ impl<'a> Comparer<'a> {
         let pairs = by_neighbourhood(pairs);
         let found: Vec<Option<((u32, u32), Match)>> = pairs
             .par_iter()
-            .with_max_len(16)
+            .with_max_len(4)
             .map(|&(a, b)| {
                 let found = self.judge_one(a, b)?;
                 let done = self.settled.fetch_add(1, Ordering::Relaxed) + 1;
