@@ -162,6 +162,47 @@ mod tests {
     }
 
     #[test]
+    fn joins_over_many_blocks_as_pair_by_pair() {
+        let hash = |seed: usize| {
+            let byte = |i: usize| (seed * 32 + i).wrapping_mul(2_654_435_761) >> 13;
+            // Few bits of each byte differ, so that some pairs are near.
+            PdqHash::from_bytes(std::array::from_fn(|i| (byte(i) & 0x15) as u8))
+        };
+        let images: Vec<PdqSet> = (0..2 * BLOCK + 77)
+            .map(|i| PdqSet {
+                variants: std::array::from_fn(|way| hash(8 * i + way)),
+                quality: if i % 50 == 7 { 10 } else { 90 },
+            })
+            .collect();
+        let found = Mutex::new(Vec::new());
+        pdq_join(&images, 30, 50, |a, b, distance| {
+            found.lock().push((a, b, distance))
+        });
+        let mut found = found.into_inner();
+        found.sort_unstable();
+        let mut expected = Vec::new();
+        for (a, one) in (0u32..).zip(&images).filter(|(_, set)| set.quality >= 50) {
+            let later = (0u32..).zip(&images).skip(a as usize + 1);
+            for (b, other) in later.filter(|(_, set)| set.quality >= 50) {
+                let distances = one.variants.iter().map(|hash| hash.hamming(&other.variants[0]));
+                let least = distances.min().expect("eight variants");
+                expected.extend((least <= 30).then_some((a, b, least)));
+            }
+        }
+        assert!(
+            expected.len() > 100 && expected.len() < 500_000,
+            "{}",
+            expected.len()
+        );
+        assert!(
+            found == expected,
+            "{} pairs, expected {}",
+            found.len(),
+            expected.len()
+        );
+    }
+
+    #[test]
     fn candidates_are_the_nearest_few_of_either_image() {
         let pairs = [(0, 1, 0.9), (0, 2, 0.8), (1, 2, 0.7), (3, 4, 0.1)];
         let candidates = Candidates::new(5, 1);
