@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::decode::{self, Demand, PixelBudget, sample};
 use super::profile::Part;
-use super::{DecodeLimits, Embedder, Palette, VisionError, fingerprint, parts, resize, thumbnail};
+use super::{DecodeLimits, Embedder, VisionError, fingerprint, parts, resize, thumbnail};
 use crate::types::{Beyond, Embedding, ExifSummary, Fingerprint, ImageFormat, PdqHash, PixelHash};
 
 /// Images embedded at once: enough for the network's speed, few enough to keep every core busy.
@@ -21,8 +21,6 @@ pub struct Analysis {
     pub fingerprint: Fingerprint,
     /// PDQ of the eight rotations and mirrors, the original first, as [`fingerprint::pdq_dihedral`] orders them.
     pub pdq_variants: [PdqHash; 8],
-    /// Colours of the preview.
-    pub palette: Palette,
     /// Size of the file in bytes.
     pub size: u64,
     /// Format told by the content.
@@ -50,7 +48,6 @@ struct Prepared {
     pixel_hash: PixelHash,
     pdq_variants: [PdqHash; 8],
     pdq_quality: u8,
-    palette: Palette,
     dimensions: (u32, u32),
     exif: ExifSummary,
     format: ImageFormat,
@@ -162,7 +159,6 @@ impl Analyser {
             pixel_hash: sampled.pixel_hash,
             pdq_variants,
             pdq_quality,
-            palette: Palette::of(&preview),
             dimensions: (decoded.width, decoded.height),
             exif: decoded.exif,
             format: decoded.format,
@@ -189,7 +185,6 @@ impl Prepared {
                 exif: self.exif,
             },
             pdq_variants: self.pdq_variants,
-            palette: self.palette,
             size: bytes.len() as u64,
             format: self.format,
             beyond: self.beyond,

@@ -7,6 +7,7 @@ use std::io::{Read, Take};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use bytes::Bytes;
+use rayon::prelude::*;
 
 use super::cache::{Cache, FileEntry, NewAnalysis};
 use super::walk::{Found, claims_to_be_image};
@@ -253,17 +254,21 @@ impl State<'_> {
                 }
             }
         }
-        let mut analyses = analyser.analyse_batch(&inputs).into_iter();
+        let analyses = analyser.analyse_batch(&inputs);
         drop(inputs);
+        let analyses: Vec<_> = analyses
+            .into_par_iter()
+            .map(|analysis| analysis.map(split))
+            .collect();
+        let mut analyses = analyses.into_iter();
         let mut thumbnails = Vec::new();
         for (file, slot, known) in fresh {
             debug_assert_eq!(slot, self.slots.len(), "slots come in order");
             let outcome = match known {
                 Some(known) => Ok(known),
                 None => match analyses.next() {
-                    Some(Ok(analysis)) => {
+                    Some(Ok((known, thumbnail))) => {
                         self.intake.analysed += 1;
-                        let (known, thumbnail) = split(analysis);
                         thumbnails.push((slot, thumbnail));
                         renewed.push((file, slot));
                         Ok(known)
@@ -341,7 +346,7 @@ fn split(analysis: Analysis) -> (Known, Bytes) {
     let known = Known {
         fingerprint: analysis.fingerprint,
         variants: analysis.pdq_variants,
-        palette: analysis.palette,
+        palette: Palette::of(&analysis.preview),
         format: analysis.format,
         beyond: analysis.beyond,
     };
