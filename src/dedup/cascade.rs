@@ -1,5 +1,6 @@
 //! The decision about one pair: bytes, pixels, descriptors, verification, class, probability.
 
+mod gates;
 #[cfg(test)]
 mod tests;
 
@@ -8,9 +9,8 @@ use std::sync::Arc;
 use super::calibration::Calibration;
 use super::normalisation::{Background, Nearness, Retrieved};
 use super::{Evidence, Gate, Match, Tone, colours};
-use crate::types::{Embedding, ExifSummary, Fingerprint, MatchClass, PdqHash, Similarity, Stage};
-use crate::vision::thumbnail::THUMBNAIL_SIDE;
-use crate::vision::verify::{Alignment, CLOSE_UP_SIDE, Verification};
+use crate::types::{Embedding, Fingerprint, MatchClass, PdqHash, Similarity, Stage};
+use crate::vision::verify::{Alignment, Verification};
 use crate::vision::{Bank, Palette};
 
 /// Decides about pairs. Plain data; cheap to make and to clone.
@@ -38,31 +38,6 @@ pub struct Part {
     pub embedding: Embedding,
     nearness: Option<Nearness>,
 }
-
-/// Agreement and concord from which a whole frame counts as unedited: a resize leaves other fine texture.
-const WHOLE_AGREEMENT: [f32; 2] = [0.9, 0.97];
-/// Share of either image that a whole frame must show.
-const WHOLE_OVERLAP: f32 = 0.97;
-/// Agreement below which a warp proves nothing: two pictures in equal frames agree in the frame and nowhere else.
-const LEAST_AGREEMENT: f32 = 0.35;
-/// Correlation of fine detail from which a frame has the noise of the other.
-const SAME_NOISE: f32 = 0.95;
-/// Keypoints that obey a warp by chance, or because of a common frame.
-const FEW_INLIERS: u32 = 12;
-/// Agreement that text-like images need.
-const TEXT_AGREEMENT: f32 = 0.985;
-/// Chroma that no gain and offset explain, levels, beyond which plain graphics are others in the same pattern: boards, charts,
-/// cards.
-const OTHER_INK: f32 = 16.0;
-/// The same of any pictures: a logo over a crop leaves up to 26.
-const OTHER_COLOURS: f32 = 28.0;
-/// Agreement from which a picture in whatever colours is the same one.
-const SAME_DRAWING: f32 = 0.95;
-/// Chroma left and gain of brightness or colour up to which a pattern that repeats is drawn in the same colours.
-const SAME_INK: f32 = 8.0;
-const SAME_TONE: std::ops::RangeInclusive<f32> = 0.75..=1.35;
-/// Tiles that may disagree in a close-up of text, whatever their share: a page has thousands, and one number has a few.
-const TEXT_TILES: u32 = 2;
 
 impl Cascade {
     /// A cascade with the given calibration.
@@ -219,12 +194,15 @@ impl Cascade {
                     if found.evidence.held_back == Some(Gate::NoWarp) {
                         found.probability = self.unwarped(a, variants, b, Some(alignment));
                     }
-                    if found.class > MatchClass::Similar && v.text_like && !is_readable(a, b, v.side) {
+                    if found.class > MatchClass::Similar && v.text_like && !gates::is_readable(a, b, v.side) {
                         found.hold_back(Gate::TooSmall);
                     }
-                    if found.class > MatchClass::Similar
-                        && another_moment(&a.exif, &b.exif)
-                        && !explains_every_tile(alignment)
+                    if found.class > MatchClass::Similar && gates::is_blurred_text(v, alignment) {
+                        found.hold_back(Gate::TextLike);
+                    }
+                    let is_later =
+                        || gates::another_moment(&a.exif, &b.exif) && !gates::explains_every_tile(alignment);
+                    if found.class > MatchClass::Similar && (gates::is_nudged(a, b, alignment) || is_later())
                     {
                         found.hold_back(Gate::Burst);
                     }
@@ -308,8 +286,9 @@ impl Cascade {
     ) -> f32 {
         let promise = self.promise(self.prospect(a), variants, self.prospect(b));
         let fitted = self.calibration.unwarped(promise, found);
-        let is_a_frame =
-            |found: &Alignment| found.agreement() < LEAST_AGREEMENT && found.inliers < FEW_INLIERS;
+        let is_a_frame = |found: &Alignment| {
+            found.agreement() < gates::LEAST_AGREEMENT && found.inliers < gates::FEW_INLIERS
+        };
         if found.is_some_and(is_a_frame) {
             fitted.min(promise / (2.0 - promise))
         } else {
@@ -348,7 +327,7 @@ impl Cascade {
 
     fn verified(&self, similarity: Similarity, verification: &Verification, alignment: &Alignment) -> Match {
         let probability = self.calibration.verified(alignment);
-        let class = if is_whole_frame(alignment) {
+        let class = if gates::is_whole_frame(alignment) {
             MatchClass::NearIdentical
         } else {
             MatchClass::Edited
@@ -378,18 +357,10 @@ impl Cascade {
                 ..Evidence::default()
             },
         };
-        if probability < self.calibration.min_probability || alignment.agreement() < LEAST_AGREEMENT {
+        if probability < self.calibration.min_probability {
             found.hold_back(Gate::NoWarp);
-        } else if alignment.is_another_moment() {
-            found.hold_back(Gate::Burst);
-        } else if is_another_drawing(verification, alignment) {
-            found.hold_back(Gate::Colours);
-        } else if verification.text_like
-            && !is_laid_over(alignment)
-            && (text_agreement(alignment) < TEXT_AGREEMENT
-                || (verification.side > THUMBNAIL_SIDE && alignment.outstanding > TEXT_TILES))
-        {
-            found.hold_back(Gate::TextLike);
+        } else if let Some(gate) = gates::held_back(verification, alignment) {
+            found.hold_back(gate);
         }
         found
     }
@@ -425,70 +396,4 @@ impl Match {
 fn least_distance(variants: &[PdqHash; 8], image: &Fingerprint) -> u32 {
     let distances = variants.iter().map(|variant| variant.hamming(&image.pdq));
     distances.min().unwrap_or(256)
-}
-
-/// Whole frame: resized, recompressed, slightly toned, turned by a right angle or mirrored, and nothing else.
-fn is_whole_frame(alignment: &Alignment) -> bool {
-    let turn = alignment.transform.rotation.rem_euclid(90.0);
-    let upright = turn.min(90.0 - turn) <= 1.5;
-    let toned = !(0.7..=1.45).contains(&alignment.gain)
-        || (alignment.offset + 128.0 * (alignment.gain - 1.0)).abs() > 40.0
-        || !(0.6..=1.6).contains(&alignment.saturation)
-        || alignment.colour_residual > 10.0;
-    alignment.overlap_a >= WHOLE_OVERLAP
-        && alignment.overlap_b >= WHOLE_OVERLAP
-        && upright
-        && alignment.distortion <= 1.1
-        && !toned
-        && alignment.agreement() >= WHOLE_AGREEMENT[0]
-        && alignment.concord() >= WHOLE_AGREEMENT[1]
-}
-
-/// Whether all that differs was laid over one of the images, or written over it: a sticker that moved between two exposures was not.
-fn is_laid_over(alignment: &Alignment) -> bool {
-    (alignment.laid_over || alignment.written_over)
-        && (alignment.moved == 0 || alignment.fine_correlation >= SAME_NOISE)
-}
-
-/// Whether two images of one geometry are drawn in colours that no change of tone turns into each other. Of patterns that
-/// repeat hardly any change is believed: all of one geometry agree nearly everywhere, moved by a period too.
-fn is_another_drawing(verification: &Verification, alignment: &Alignment) -> bool {
-    let limit = [OTHER_COLOURS, OTHER_INK][usize::from(verification.text_like)];
-    let recoloured = alignment.colour_residual > SAME_INK
-        || !SAME_TONE.contains(&alignment.gain)
-        || !SAME_TONE.contains(&alignment.saturation);
-    let redrawn = recoloured || (alignment.agreement() < SAME_DRAWING && !is_laid_over(alignment));
-    let moved = alignment.overlap_a.max(alignment.overlap_b) < WHOLE_OVERLAP;
-    (verification.repeating && (redrawn || moved))
-        || (alignment.colour_residual > limit && alignment.agreement() < SAME_DRAWING)
-}
-
-/// Share of the tiles that do not show something else, 0 to 1: hard edges make much noise when they are recompressed.
-fn text_agreement(alignment: &Alignment) -> f32 {
-    let (agreeing, outstanding) = (alignment.agreeing as f32, alignment.outstanding as f32);
-    agreeing / (agreeing + outstanding).max(1.0)
-}
-
-/// Whether previews of this side show the images about as large as they are, or as large as a close-up.
-fn is_readable(a: &Fingerprint, b: &Fingerprint, side: u32) -> bool {
-    let long = |image: &Fingerprint| image.width.max(image.height);
-    side * 5 / 4 >= long(a).min(long(b)).min(CLOSE_UP_SIDE)
-}
-
-/// Same camera, and the shutter fell at another time.
-fn another_moment(a: &ExifSummary, b: &ExifSummary) -> bool {
-    let same_camera = a.camera.is_some() && a.camera == b.camera;
-    let moments = a.taken.zip(b.taken);
-    same_camera
-        && moments.is_some_and(|(x, y)| {
-            x != y || (a.taken_centis != b.taken_centis && a.taken_centis != 0 && b.taken_centis != 0)
-        })
-}
-
-/// One warp to half a pixel and shared fine detail, nearly everywhere: no second exposure does that.
-fn explains_every_tile(alignment: &Alignment) -> bool {
-    alignment.agreement() >= 0.99
-        && alignment.displacement <= 0.2
-        && alignment.displacement_high <= 0.4
-        && alignment.fine_correlation >= 0.9
 }

@@ -46,6 +46,7 @@ fn perfect() -> Alignment {
         fine_correlation: 0.95,
         displacement: 0.05,
         displacement_high: 0.1,
+        wander: 0.0,
         gain: 1.0,
         offset: 0.0,
         saturation: 1.0,

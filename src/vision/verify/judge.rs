@@ -5,7 +5,7 @@ use super::places::{Places, overlap};
 use super::planes::{ENOUGH, Planes, TEXTURED, textured};
 use super::regions::regions;
 use super::tiles::Tile;
-use super::{Alignment, Features, Verification, frame, ink, overlay, pairing};
+use super::{Alignment, Features, Verification, frame, ink, overlay, pairing, wander};
 use crate::types::{Region, Transform};
 
 /// Displacement left from which a warp is drawn to the tiles that agree, pixels of the plane compared.
@@ -90,13 +90,7 @@ fn best(a: &Features, b: &Features) -> Option<Candidate> {
 
 /// Whether two maps carry the corners of A to about the same places.
 fn is_near(one: &Affine, other: &Affine, a: &Features) -> bool {
-    let (width, height) = (f64::from(a.width), f64::from(a.height));
-    [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]]
-        .into_iter()
-        .all(|corner| {
-            let ([x, y], [u, v]) = (one.apply(corner), other.apply(corner));
-            (x - u).hypot(y - v) <= NEAR * other.scale()
-        })
+    one.apart(other, [a.width, a.height].map(f64::from)) <= NEAR * other.scale()
 }
 
 /// The finest planes of about equal size, in the pyramids of A and B; `None` where the map makes too much of either.
@@ -358,6 +352,7 @@ impl Candidate {
             fine_correlation: mean(&|t| t.fine_correlation),
             displacement: square.sqrt() as f32,
             displacement_high: high as f32,
+            wander: (wander::wander(self.with(Verdict::Agrees)) * grain) as f32,
             gain: self.tone.0,
             offset: self.tone.1,
             saturation,

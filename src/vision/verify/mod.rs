@@ -26,6 +26,7 @@ mod regions;
 mod sampling;
 mod tiles;
 mod traces;
+mod wander;
 
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,15 @@ const SMALLEST_SIDE: usize = 16;
 /// Step between neighbours that is still flat, grey levels: one less, and the noise of a thumbnail makes and unmakes documents.
 const FLAT: u8 = 4;
 
+/// Share of a document that is paper.
+const PAPER: f32 = 0.6;
+/// Share of what is not flat that lies on hard edges, where it is letters.
+const LETTERS: f32 = 0.2;
+/// How bright it is at least: a wall with cracks is darker.
+const BRIGHT: usize = 180;
+/// Difference of brightness within which paper is one, grey levels.
+const ONE_PAPER: usize = 12;
+
 /// Share of the tiles that show something else after a second shot.
 const CONTRADICTION: f32 = 0.15;
 /// Correlation of fine detail below which the noise may be another's.
@@ -68,6 +78,13 @@ const LOOSE: f32 = 0.15;
 const WANDERING: f32 = 0.3;
 /// The same of planes coarser than the finest, pixels of these: there a pair of bursts wanders by a quarter, a blurred copy by a sixth.
 const COARSE_WANDERING: f32 = 0.2;
+/// Displacement beyond which neighbouring tiles wander together, pixels of the planes compared, and what is left in all where
+/// they do: of 5,511 copies of one frame two wander, and nine in ten pairs of frames of a film.
+const TOGETHER: [f32; 2] = [0.05, 0.2];
+/// Share of each frame that the other shows then.
+const WHOLE_FRAME: f32 = 0.9;
+/// Correlation of fine detail from which wandering tiles have the noise of the other image.
+const SHARED_NOISE: f32 = 0.9;
 /// Share of each frame that the other shows, from which the two may be shots of one burst. A crop is told by showing less.
 const SAME_FRAME: f32 = 0.8;
 
@@ -99,6 +116,8 @@ pub struct Texture {
     pub hard: f32,
     /// Standard deviation of brightness, grey levels.
     pub spread: f32,
+    /// Share of pixels of about one brightness, that of paper, 0 to 1; 0 where there are too few hard edges for letters.
+    pub paper: f32,
 }
 
 impl Texture {
@@ -112,7 +131,9 @@ impl Texture {
         let is_dense = self.flat > 0.25 && self.hard > 0.5 * inked;
         // a screen made small, with little on it
         let is_bare = self.flat > 0.65 && self.hard > 0.2 * inked;
-        is_sparse || is_dense || is_bare
+        // a scan: its paper has a grain, and is of one brightness all the same
+        let is_printed = self.paper > PAPER && self.hard > LETTERS * inked;
+        is_sparse || is_dense || is_bare || is_printed
     }
 
     /// Nothing to align by.
@@ -284,11 +305,30 @@ fn texture(luma: &Plane) -> Texture {
     let n = f64::from(count.max(1));
     let mean = sum as f64 / n;
     let variance = (squares as f64 / n - mean * mean).max(0.0);
+    let [flat, hard] = [flat, hard].map(|count| (f64::from(count) / n) as f32);
+    let may_be_printed = hard > LETTERS * (1.0 - flat);
     Texture {
-        flat: (f64::from(flat) / n) as f32,
-        hard: (f64::from(hard) / n) as f32,
+        flat,
+        hard,
         spread: variance.sqrt() as f32,
+        paper: if may_be_printed { paper(luma) } else { 0.0 },
     }
+}
+
+/// Share of the pixels within [`ONE_PAPER`] of the bright level that has the most there, by every fourth row.
+fn paper(luma: &Plane) -> f32 {
+    let mut counts = [0u32; 256];
+    let mut all = 0;
+    for y in (0..luma.height).step_by(4) {
+        for &v in luma.row(y) {
+            counts[usize::from(v)] += 1;
+        }
+        all += luma.width as u32;
+    }
+    let windows = counts[BRIGHT - ONE_PAPER..]
+        .windows(2 * ONE_PAPER + 1)
+        .map(|window| window.iter().sum::<u32>());
+    windows.max().unwrap_or(0) as f32 / all.max(1) as f32
 }
 
 /// Share that either image shows of the other where a camera moved a little between two shots.
@@ -347,6 +387,9 @@ pub struct Alignment {
     pub displacement: f32,
     /// 95th percentile of the same: a burst moves locally.
     pub displacement_high: f32,
+    /// Displacement that neighbouring tiles have in common, at least, root mean square, pixels: what compression leaves of it is
+    /// each tile's own. 0 where too few tiles can tell.
+    pub wander: f32,
     /// Brightness of B = `gain` · brightness of A + `offset` (grey levels), robustly fitted.
     pub gain: f32,
     /// See `gain`.
@@ -379,7 +422,18 @@ impl Alignment {
     #[must_use]
     pub fn is_another_moment(&self) -> bool {
         let moved = self.moved >= 3 && self.moved * 6 >= self.looked_for;
-        moved || self.is_shaken() || self.is_second_exposure()
+        moved || self.is_shaken() || self.wanders_together() || self.is_second_exposure()
+    }
+
+    /// One frame whose parts lie where no single warp has them, side by side in the same direction: seen from another place, or on
+    /// paper that lay another way.
+    fn wanders_together(&self) -> bool {
+        let [together, in_all] = TOGETHER.map(|limit| limit * self.grain);
+        self.overlap_a.min(self.overlap_b) >= WHOLE_FRAME
+            && self.fine_correlation < SHARED_NOISE
+            && self.displacement > in_all
+            && self.wander > together
+            && !self.laid_over
     }
 
     /// One frame with noise of its own in which half of what could be found elsewhere was, or that wanders from one warp and

@@ -5,7 +5,7 @@
 //! the rest is as it was.
 
 use super::judge::{CONTRADICTS, TONE, Verdict, judge, unexplained};
-use super::places::Places;
+use super::places::{Ground, Places};
 use super::tiles::Tile;
 
 /// Share of the frame's length that a band reaches over.
@@ -18,6 +18,10 @@ const PATCH: std::ops::Range<f32> = 0.015..0.25;
 const FILLED: f32 = 0.6;
 /// Share of a patch's tiles whose ground differs.
 const REPAINTED: f32 = 0.6;
+/// Difference of brightness and of colour within which grounds are painted alike, levels of 0 to 255.
+const PAINT: f32 = 8.0;
+/// Share of the other tiles that may have the ground of a patch.
+const SHARED_GROUND: f32 = 0.1;
 /// Share of the band's tiles that differ.
 const DENSE: f32 = 0.85;
 /// Share of the differing tiles whose ground differs.
@@ -67,10 +71,33 @@ fn is_patch(
         .filter(|tile| judge(tile, tone) == Verdict::Agrees)
         .count();
     let stray = differing.len() - patch.len();
+    let brings_its_ground = || (0..2).any(|side| is_foreign(&patch, tiles, side, places));
     patch.len() as f32 >= FILLED * tiles.iter().filter(in_box).count() as f32
         && other_ground as f32 >= REPAINTED * patch.len() as f32
         && agreeing >= LEAST
         && stray * STRAY_AROUND <= agreeing
+        && brings_its_ground()
+}
+
+/// Whether most of a patch is painted, in one of the images, as hardly any other tile is there: squares of a board or of a code
+/// are painted with what is around them, whichever of them are set.
+fn is_foreign(patch: &[&Tile], tiles: &[Tile], side: usize, places: &Places<'_>) -> bool {
+    let others = tiles.iter().filter(|tile| !patch.contains(tile));
+    let others: Vec<Ground> = others.map(|tile| places.ground(tile)[side]).collect();
+    let foreign = patch.iter().filter(|tile| {
+        let ground = places.ground(tile)[side];
+        let alike = others
+            .iter()
+            .filter(|other| is_one_paint(ground, **other))
+            .count();
+        alike as f32 <= SHARED_GROUND * others.len() as f32
+    });
+    foreign.count() as f32 >= REPAINTED * patch.len() as f32
+}
+
+/// Whether two grounds are painted alike.
+fn is_one_paint([x, u, v]: Ground, [y, p, q]: Ground) -> bool {
+    (y - x).abs() <= PAINT && (p - u).hypot(q - v) <= PAINT
 }
 
 /// The most tiles that hang together.

@@ -59,17 +59,21 @@ impl Places<'_> {
     /// Whether most of a tile has another brightness or colour: ink covers less, what is laid over an image covers all of it.
     /// `tone` is gain and offset of brightness.
     pub(super) fn has_other_ground(&self, tile: &Tile, (gain, offset): (f32, f32)) -> bool {
-        let [here, there] = self.boxes(tile);
-        let median = |planes: [&Plane; 2], scale: f32| {
-            [(planes[0], here), (planes[1], there)]
-                .map(|(plane, bounds)| f32::from(plane.median(bounds.map(|v| v / scale))))
-        };
-        let [x, y] = median([&self.a.luma[0], &self.b.luma[0]], 1.0);
-        let [u, v] = [0, 1].map(|c| {
-            let [u, v] = median([&self.a.chroma[c], &self.b.chroma[c]], CHROMA);
-            v - u
-        });
-        (y - gain * x - offset).abs() > OTHER_BRIGHTNESS || u.hypot(v) > OTHER_COLOUR
+        let [[x, u, v], [y, p, q]] = self.ground(tile);
+        (y - gain * x - offset).abs() > OTHER_BRIGHTNESS || (p - u).hypot(q - v) > OTHER_COLOUR
+    }
+
+    /// The ground of a tile in A and in B: median brightness, blue and red difference.
+    pub(super) fn ground(&self, tile: &Tile) -> [Ground; 2] {
+        let boxes = self.boxes(tile);
+        [(self.a, boxes[0]), (self.b, boxes[1])].map(|(image, bounds)| {
+            let median = |plane: &Plane, scale: f32| f32::from(plane.median(bounds.map(|v| v / scale)));
+            [
+                median(&image.luma[0], 1.0),
+                median(&image.chroma[0], CHROMA),
+                median(&image.chroma[1], CHROMA),
+            ]
+        })
     }
 
     /// The tile in A, and the box around it in B: left, right, top, bottom, pixels of the previews.
@@ -81,6 +85,9 @@ impl Places<'_> {
         [here, there]
     }
 }
+
+/// Brightness, blue and red difference of what most of a tile is painted with, levels of 0 to 255.
+pub(super) type Ground = [f32; 3];
 
 /// Shares of the area of A and of B that the other shows.
 pub(super) fn overlap(map: &Affine, a: &Features, b: &Features) -> (f32, f32) {

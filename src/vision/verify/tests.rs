@@ -294,6 +294,30 @@ fn a_second_exposure_moves_locally() {
 }
 
 #[test]
+fn a_frame_that_was_seen_from_another_place_wanders_and_a_noisy_copy_does_not() {
+    let a = dead_leaves(21, 400, 300);
+    let exposure = |bend: f64| {
+        let mut dice = Dice(77);
+        RgbImage::from_fn(400, 300, |x, y| {
+            let (u, v) = (
+                f64::from(x) + bend * (f64::from(y) / 40.0).sin(),
+                f64::from(y) + bend * (f64::from(x) / 50.0).sin(),
+            );
+            let seen =
+                imageops::interpolate_bilinear(&a, u.clamp(0.0, 399.0) as f32, v.clamp(0.0, 299.0) as f32);
+            let noise = dice.below(41) as i16 - 20;
+            let seen = seen.expect("within the picture");
+            Rgb(seen.0.map(|c| (i16::from(c) + noise).clamp(0, 255) as u8))
+        })
+    };
+    let bent = aligned("bent", &a, &exposure(0.6));
+    assert!(bent.agreement() > 0.8, "{bent:#?}");
+    assert!(bent.wander > 0.2 && bent.is_another_moment(), "{bent:#?}");
+    let noisy = aligned("noisy", &a, &exposure(0.0));
+    assert!(noisy.wander < 0.03 && !noisy.is_another_moment(), "{noisy:#?}");
+}
+
+#[test]
 fn a_pattern_under_a_sticker_has_not_moved() {
     // A net: each mesh is found again beside it.
     let net = |x: u32, y: u32| {

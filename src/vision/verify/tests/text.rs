@@ -159,3 +159,40 @@ fn boards_repeat_and_pages_do_not() {
     let page = page(4, 1);
     assert!(!compare(&page, &jpeg(&page, 60)).repeating);
 }
+
+#[test]
+fn squares_of_a_code_are_no_stickers() {
+    // Seven by seven squares, of which one piece of five is set in one of two codes.
+    let code = |piece: bool| {
+        let set = [3, 9, 10, 17, 22, 31, 38, 39, 44, 46];
+        let more = [24, 25, 26, 32, 33];
+        RgbImage::from_fn(294, 294, |x, y| {
+            let square = y / 42 * 7 + x / 42;
+            let is_set = set.contains(&square) || (piece && more.contains(&square));
+            Rgb([if is_set { 250 } else { 5 }; 3])
+        })
+    };
+    let found = aligned("codes", &code(false), &code(true));
+    assert!(found.contradicting > 8 && !found.laid_over, "{found:#?}");
+}
+
+#[test]
+fn a_scan_is_a_page_for_all_the_grain_of_its_paper() {
+    let mut dice = Dice(9);
+    let mut printed = |paper: i32| {
+        let mut image = page(6, 1);
+        for pixel in image.pixels_mut() {
+            let grain = dice.below(9) as i32 - 4;
+            *pixel = Rgb(pixel
+                .0
+                .map(|c| (i32::from(c) * paper / 255 + grain).clamp(0, 255) as u8));
+        }
+        Features::extract(&image).texture()
+    };
+    let scan = printed(235);
+    assert!(scan.is_text_like(), "{scan:?}");
+    let unlike_paper = crate::vision::verify::Texture { paper: 0.0, ..scan };
+    assert!(!unlike_paper.is_text_like(), "by its paper alone: {scan:?}");
+    let wall = printed(150);
+    assert!(!wall.is_text_like(), "a wall with cracks: {wall:?}");
+}
