@@ -3,7 +3,7 @@
 use super::super::Gate;
 use crate::types::{ExifSummary, Fingerprint};
 use crate::vision::thumbnail::THUMBNAIL_SIDE;
-use crate::vision::verify::{Alignment, CLOSE_UP_SIDE, Verification};
+use crate::vision::verify::{Alignment, CLOSE_UP_SIDE, SHARED_NOISE, Verification};
 
 /// Agreement and concord from which a whole frame counts as unedited: a resize leaves other fine texture.
 const WHOLE_AGREEMENT: [f32; 2] = [0.9, 0.97];
@@ -28,8 +28,6 @@ const CLOSE: f32 = 0.2;
 const NUDGED: [std::ops::Range<f32>; 2] = [0.8..0.9975, 0.8..0.9995];
 /// Scales that a camera moved by a hand goes through.
 const ONE_SCALE: f32 = 1.05;
-/// Correlation of fine detail from which both have one noise.
-const SHARED_NOISE: f32 = 0.9;
 /// Grain from which letters cannot be told apart.
 const BLURRED: f32 = 2.0;
 /// Concord from which such a picture is a blurred copy all the same.
@@ -143,12 +141,11 @@ pub(super) fn is_readable(a: &Fingerprint, b: &Fingerprint, side: u32) -> bool {
 /// that moved. Of 2,000 copies that have the size of their source two lie so, by what was laid over them.
 pub(super) fn is_nudged(a: &Fingerprint, b: &Fingerprint, alignment: &Alignment) -> bool {
     let transform = &alignment.transform;
-    let turn = transform.rotation.rem_euclid(360.0);
     let (one, other) = (alignment.overlap_a, alignment.overlap_b);
     (a.width, a.height) == (b.width, b.height)
         && NUDGED[0].contains(&one.min(other))
         && NUDGED[1].contains(&one.max(other))
-        && turn.min(360.0 - turn) < 3.0
+        && alignment.turn() < 3.0
         && !transform.mirrored
         && (1.0 / ONE_SCALE..ONE_SCALE).contains(&transform.scale)
         && alignment.fine_correlation < SHARED_NOISE

@@ -53,15 +53,13 @@ impl Affine {
         ]))
     }
 
-    /// How far apart the places are, at most, that two maps carry the corners of a frame to, pixels of the target.
-    pub(super) fn apart(&self, other: &Self, [width, height]: [f64; 2]) -> f64 {
-        [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]]
-            .into_iter()
-            .map(|corner| {
-                let ([x, y], [u, v]) = (self.apply(corner), other.apply(corner));
-                (x - u).hypot(y - v)
-            })
-            .fold(0.0, f64::max)
+    /// How far apart the places are, at most, that two maps carry some points to, pixels of the target.
+    pub(super) fn apart<const N: usize>(&self, other: &Self, points: [[f64; 2]; N]) -> f64 {
+        let distances = points.map(|point| {
+            let ([x, y], [u, v]) = (self.apply(point), other.apply(point));
+            (x - u).hypot(y - v)
+        });
+        distances.into_iter().fold(0.0, f64::max)
     }
 
     /// Square root of the change of area.

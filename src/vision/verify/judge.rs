@@ -90,7 +90,9 @@ fn best(a: &Features, b: &Features) -> Option<Candidate> {
 
 /// Whether two maps carry the corners of A to about the same places.
 fn is_near(one: &Affine, other: &Affine, a: &Features) -> bool {
-    one.apart(other, [a.width, a.height].map(f64::from)) <= NEAR * other.scale()
+    let [width, height] = [a.width, a.height].map(f64::from);
+    let corners = [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]];
+    one.apart(other, corners) <= NEAR * other.scale()
 }
 
 /// The finest planes of about equal size, in the pyramids of A and B; `None` where the map makes too much of either.

@@ -83,8 +83,8 @@ const COARSE_WANDERING: f32 = 0.2;
 const TOGETHER: [f32; 2] = [0.05, 0.2];
 /// Share of each frame that the other shows then.
 const WHOLE_FRAME: f32 = 0.9;
-/// Correlation of fine detail from which wandering tiles have the noise of the other image.
-const SHARED_NOISE: f32 = 0.9;
+/// Correlation of fine detail from which two images that do not lie on each other have one noise: they are cuts of one picture.
+pub const SHARED_NOISE: f32 = 0.9;
 /// Share of each frame that the other shows, from which the two may be shots of one burst. A crop is told by showing less.
 const SAME_FRAME: f32 = 0.8;
 
@@ -457,8 +457,7 @@ impl Alignment {
     /// part of what both show differs: a camera in a hand, and a scene that went on. Of a crop and its source one shows
     /// nothing more, and of a copy with a caption and one with a margin nothing but these differs.
     fn is_shaken(&self) -> bool {
-        let turn = self.transform.rotation.rem_euclid(360.0);
-        let upright = turn.min(360.0 - turn) < 2.0 && !self.transform.mirrored;
+        let upright = self.turn() < 2.0 && !self.transform.mirrored;
         let at_one_scale = (1.0 / ONE_SCALE..ONE_SCALE).contains(&self.transform.scale);
         SHIFTED.contains(&self.overlap_a)
             && SHIFTED.contains(&self.overlap_b)
@@ -466,6 +465,13 @@ impl Alignment {
             && at_one_scale
             && !self.laid_over
             && self.agreement() < 1.0 - OTHER_THINGS
+    }
+
+    /// How far either image is turned against the other, whichever way, 0 to 180 degrees.
+    #[must_use]
+    pub fn turn(&self) -> f32 {
+        let turn = self.transform.rotation.rem_euclid(360.0);
+        turn.min(360.0 - turn)
     }
 
     /// Share of the tiles with something to say that agree, 0 to 1.

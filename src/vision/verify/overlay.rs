@@ -71,7 +71,12 @@ fn is_patch(
         .filter(|tile| judge(tile, tone) == Verdict::Agrees)
         .count();
     let stray = differing.len() - patch.len();
-    let brings_its_ground = || (0..2).any(|side| is_foreign(&patch, tiles, side, places));
+    let brings_its_ground = || {
+        let others = tiles.iter().filter(|tile| !patch.contains(tile));
+        let others: Vec<[Ground; 2]> = others.map(|tile| places.ground(tile)).collect();
+        let patch: Vec<[Ground; 2]> = patch.iter().map(|tile| places.ground(tile)).collect();
+        (0..2).any(|side| is_foreign(&patch, &others, side))
+    };
     patch.len() as f32 >= FILLED * tiles.iter().filter(in_box).count() as f32
         && other_ground as f32 >= REPAINTED * patch.len() as f32
         && agreeing >= LEAST
@@ -81,16 +86,10 @@ fn is_patch(
 
 /// Whether most of a patch is painted, in one of the images, as hardly any other tile is there: squares of a board or of a code
 /// are painted with what is around them, whichever of them are set.
-fn is_foreign(patch: &[&Tile], tiles: &[Tile], side: usize, places: &Places<'_>) -> bool {
-    let others = tiles.iter().filter(|tile| !patch.contains(tile));
-    let others: Vec<Ground> = others.map(|tile| places.ground(tile)[side]).collect();
-    let foreign = patch.iter().filter(|tile| {
-        let ground = places.ground(tile)[side];
-        let alike = others
-            .iter()
-            .filter(|other| is_one_paint(ground, **other))
-            .count();
-        alike as f32 <= SHARED_GROUND * others.len() as f32
+fn is_foreign(patch: &[[Ground; 2]], others: &[[Ground; 2]], side: usize) -> bool {
+    let foreign = patch.iter().filter(|ground| {
+        let is_alike = |other: &&[Ground; 2]| is_one_paint(ground[side], other[side]);
+        others.iter().filter(is_alike).count() as f32 <= SHARED_GROUND * others.len() as f32
     });
     foreign.count() as f32 >= REPAINTED * patch.len() as f32
 }

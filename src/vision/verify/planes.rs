@@ -103,13 +103,7 @@ impl<'a> Planes<'a> {
     /// How far the farthest corner is from one map to another, pixels of the source.
     fn moves(&self, one: &Affine, other: &Affine) -> f64 {
         let (width, height) = (self.target.width as f64, self.target.height as f64);
-        [[0.0, 0.0], [width, 0.0], [0.0, height]]
-            .into_iter()
-            .map(|corner| {
-                let ([x, y], [u, v]) = (one.apply(corner), other.apply(corner));
-                (x - u).hypot(y - v)
-            })
-            .fold(0.0, f64::max)
+        one.apart(other, [[0.0, 0.0], [width, 0.0], [0.0, height]])
     }
 
     /// Whether two maps between the images are one on these planes.
