@@ -5,7 +5,7 @@ use super::places::{Places, overlap};
 use super::planes::{ENOUGH, Planes, TEXTURED, textured};
 use super::regions::regions;
 use super::tiles::Tile;
-use super::{Alignment, Features, Verification, frame, ink, overlay, pairing, wander};
+use super::{Alignment, Features, Verification, frame, ink, overlay, pairing, texture, wander};
 use crate::types::{Region, Transform};
 
 /// Displacement left from which a warp is drawn to the tiles that agree, pixels of the plane compared.
@@ -41,13 +41,12 @@ pub(super) const TONE: f32 = 24.0;
 #[must_use]
 pub fn verify(a: &Features, b: &Features) -> Verification {
     let best = best(a, b);
-    let (texture_a, texture_b) = (a.texture(), b.texture());
-    let text_like = texture_a.is_text_like() || texture_b.is_text_like();
+    let text_like = texture::shares_text(a, b, best.as_ref().map(|best| &best.map));
     Verification {
         repeating: text_like && best.is_some() && a.repeats() && b.repeats(),
-        alignment: best.map(|candidate| candidate.alignment(a, b)),
+        alignment: best.map(|candidate| candidate.alignment(a, b, text_like)),
         text_like,
-        featureless: texture_a.is_featureless() || texture_b.is_featureless(),
+        featureless: a.texture().is_featureless() || b.texture().is_featureless(),
         side: a.width.max(a.height).min(b.width.max(b.height)),
     }
 }
@@ -311,7 +310,7 @@ impl Candidate {
         self.agreeing >= 24 && self.agreement() >= share
     }
 
-    fn alignment(self, a: &Features, b: &Features) -> Alignment {
+    fn alignment(self, a: &Features, b: &Features, text_like: bool) -> Alignment {
         let (overlap_a, overlap_b) = overlap(&self.map, a, b);
         let grain = f64::from(1u32 << self.step);
         let (moved, looked_for) = match Planes::at(a, b, self.levels, self.step) {
@@ -359,7 +358,7 @@ impl Candidate {
             offset: self.tone.1,
             saturation,
             colour_residual,
-            written_over: self.is_written_over(a, b, &places),
+            written_over: text_like && self.is_written_over(&places),
             laid_over: self.contradicting > 0 && overlay::is_laid_over(&self.tiles, self.tone, &places),
             grain: grain as f32,
             moved,
@@ -368,19 +367,12 @@ impl Candidate {
         }
     }
 
-    fn is_written_over(&self, a: &Features, b: &Features, places: &Places<'_>) -> bool {
-        let is_text = a.texture().is_text_like() || b.texture().is_text_like();
-        let contradicting = || {
-            self.with(Verdict::Disagrees)
-                .filter(|tile| unexplained(tile, self.tone) > CONTRADICTS)
-        };
-        is_text
-            && ink::is_written_over(
-                &contradicting().collect::<Vec<_>>(),
-                self.agreeing,
-                self.tone,
-                places,
-            )
+    fn is_written_over(&self, places: &Places<'_>) -> bool {
+        let disagreeing = self.with(Verdict::Disagrees);
+        let contradicting: Vec<&Tile> = disagreeing
+            .filter(|tile| unexplained(tile, self.tone) > CONTRADICTS)
+            .collect();
+        ink::is_written_over(&contradicting, self.agreeing, self.tone, places)
     }
 
     /// How many tiles are left with more than recompression explains, and than the tiles that agree are left with.

@@ -24,6 +24,7 @@ mod planes;
 mod refine;
 mod regions;
 mod sampling;
+mod texture;
 mod tiles;
 mod traces;
 mod wander;
@@ -44,6 +45,7 @@ use plane::Plane;
 
 pub use judge::verify;
 pub use keypoints::Keypoints;
+pub use texture::Texture;
 pub use traces::{Trace, Traces, traces};
 
 /// Longest side of a close-up, in pixels: letters of a page can be told apart.
@@ -52,18 +54,6 @@ pub const CLOSE_UP_SIDE: u32 = 1600;
 const PLANES: usize = 6;
 /// Planes stop halving below this side.
 const SMALLEST_SIDE: usize = 16;
-
-/// Step between neighbours that is still flat, grey levels: one less, and the noise of a thumbnail makes and unmakes documents.
-const FLAT: u8 = 4;
-
-/// Share of a document that is paper.
-const PAPER: f32 = 0.6;
-/// Share of what is not flat that lies on hard edges, where it is letters.
-const LETTERS: f32 = 0.2;
-/// How bright it is at least: a wall with cracks is darker.
-const BRIGHT: usize = 180;
-/// Difference of brightness within which paper is one, grey levels.
-const ONE_PAPER: usize = 12;
 
 /// Share of the tiles that show something else after a second shot.
 const CONTRADICTION: f32 = 0.15;
@@ -107,42 +97,6 @@ pub struct Features {
     repeats: OnceLock<bool>,
 }
 
-/// What kind of picture it is, as far as verification cares.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Texture {
-    /// Share of pixels whose surroundings are flat, 0 to 1.
-    pub flat: f32,
-    /// Share of pixels on hard edges, 0 to 1.
-    pub hard: f32,
-    /// Standard deviation of brightness, grey levels.
-    pub spread: f32,
-    /// Share of pixels of about one brightness, that of paper, 0 to 1; 0 where there are too few hard edges for letters.
-    pub paper: f32,
-}
-
-impl Texture {
-    /// Documents, receipts, chats and other screens: plain ground and hard edges. Two fillings of one form differ
-    /// in few tiles, so such images have to agree in all of them.
-    #[must_use]
-    pub fn is_text_like(&self) -> bool {
-        let inked = 1.0 - self.flat;
-        let is_sparse = self.flat > 0.5 && self.hard > 0.25 * inked;
-        // a page of small letters leaves less ground between them, and little between the edges
-        let is_dense = self.flat > 0.25 && self.hard > 0.5 * inked;
-        // a screen made small, with little on it
-        let is_bare = self.flat > 0.65 && self.hard > 0.2 * inked;
-        // a scan: its paper has a grain, and is of one brightness all the same
-        let is_printed = self.paper > PAPER && self.hard > LETTERS * inked;
-        is_sparse || is_dense || is_bare || is_printed
-    }
-
-    /// Nothing to align by.
-    #[must_use]
-    pub fn is_featureless(&self) -> bool {
-        self.spread < 4.0 || self.flat > 0.9995
-    }
-}
-
 impl Features {
     /// Extracts the features of a preview; meant for a long side of 400 pixels at most. About a millisecond, and a few more
     /// when keypoints are needed.
@@ -176,6 +130,11 @@ impl Features {
     #[must_use]
     pub fn texture(&self) -> Texture {
         self.texture
+    }
+
+    /// The same of a part of it: left, right, top, bottom, pixels of the preview.
+    fn texture_within(&self, part: [usize; 4]) -> Texture {
+        texture::texture_within(&self.luma[0], part)
     }
 
     /// Number of keypoints found.
@@ -252,7 +211,7 @@ impl Kernel for LookAtSamples {
 #[inline(always)]
 fn features(luma: Plane, chroma: [Plane; 2]) -> Features {
     let (width, height) = (luma.width as u32, luma.height as u32);
-    let texture = texture(&luma);
+    let texture = texture::texture(&luma);
     let views = frame::views(&luma);
     let mut pyramid = vec![luma];
     while pyramid.len() < PLANES {
@@ -282,55 +241,6 @@ pub fn close_up(image: &RgbImage) -> RgbImage {
     super::resize::fit(image, CLOSE_UP_SIDE)
 }
 
-#[inline(always)]
-fn texture(luma: &Plane) -> Texture {
-    let (mut flat, mut hard, mut count) = (0u32, 0u32, 0u32);
-    let (mut sum, mut squares) = (0u64, 0u64);
-    for y in 0..luma.height.saturating_sub(1) {
-        let (row, below) = (luma.row(y), luma.row(y + 1));
-        let (mut row_flat, mut row_hard, mut row_sum, mut row_squares) = (0u32, 0u32, 0u32, 0u32);
-        for ((&v, &right), &under) in row.iter().zip(&row[1..]).zip(below) {
-            let step = v.abs_diff(right).max(v.abs_diff(under));
-            row_flat += u32::from(step <= FLAT);
-            row_hard += u32::from(step >= 32);
-            row_sum += u32::from(v);
-            row_squares += u32::from(v) * u32::from(v);
-        }
-        flat += row_flat;
-        hard += row_hard;
-        count += row.len() as u32 - 1;
-        sum += u64::from(row_sum);
-        squares += u64::from(row_squares);
-    }
-    let n = f64::from(count.max(1));
-    let mean = sum as f64 / n;
-    let variance = (squares as f64 / n - mean * mean).max(0.0);
-    let [flat, hard] = [flat, hard].map(|count| (f64::from(count) / n) as f32);
-    let may_be_printed = hard > LETTERS * (1.0 - flat);
-    Texture {
-        flat,
-        hard,
-        spread: variance.sqrt() as f32,
-        paper: if may_be_printed { paper(luma) } else { 0.0 },
-    }
-}
-
-/// Share of the pixels within [`ONE_PAPER`] of the bright level that has the most there, by every fourth row.
-fn paper(luma: &Plane) -> f32 {
-    let mut counts = [0u32; 256];
-    let mut all = 0;
-    for y in (0..luma.height).step_by(4) {
-        for &v in luma.row(y) {
-            counts[usize::from(v)] += 1;
-        }
-        all += luma.width as u32;
-    }
-    let windows = counts[BRIGHT - ONE_PAPER..]
-        .windows(2 * ONE_PAPER + 1)
-        .map(|window| window.iter().sum::<u32>());
-    windows.max().unwrap_or(0) as f32 / all.max(1) as f32
-}
-
 /// Share that either image shows of the other where a camera moved a little between two shots.
 const SHIFTED: std::ops::Range<f32> = 0.75..0.97;
 /// Scales that differ by less are one.
@@ -343,7 +253,7 @@ const OTHER_THINGS: f32 = 0.15;
 pub struct Verification {
     /// The best map from A to B; `None` when no warp was found that any part of the images obeys.
     pub alignment: Option<Alignment>,
-    /// Either image is text-like.
+    /// What they share is text-like in one image and nearly so in the other.
     pub text_like: bool,
     /// Either image has nothing to align by.
     pub featureless: bool,

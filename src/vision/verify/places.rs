@@ -89,6 +89,26 @@ impl Places<'_> {
 /// Brightness, blue and red difference of what most of a tile is painted with, levels of 0 to 255.
 pub(super) type Ground = [f32; 3];
 
+/// The parts of A and of B that the other shows, at least: left, right, top, bottom, pixels of the previews. `None` where these
+/// have no room for a texture.
+pub(super) fn shared(map: &Affine, a: &Features, b: &Features) -> Option<[[usize; 4]; 2]> {
+    let back = map.inverse()?;
+    let seen = |image: &Features, other: &Features, map: &Affine| {
+        let [width, height] = [other.width, other.height].map(f64::from);
+        let corners = [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]].map(|p| map.apply(p));
+        let range = |axis: usize, side: u32| {
+            let along = corners.map(|corner| corner[axis].round().clamp(0.0, f64::from(side)) as usize);
+            [
+                along.iter().copied().fold(usize::MAX, usize::min),
+                along.into_iter().fold(0, usize::max),
+            ]
+        };
+        let ([left, right], [top, bottom]) = (range(0, image.width), range(1, image.height));
+        (right > left + 1 && bottom > top + 1).then_some([left, right, top, bottom])
+    };
+    Some([seen(a, b, &back)?, seen(b, a, map)?])
+}
+
 /// Shares of the area of A and of B that the other shows.
 pub(super) fn overlap(map: &Affine, a: &Features, b: &Features) -> (f32, f32) {
     let Some(back) = map.inverse() else {

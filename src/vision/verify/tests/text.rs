@@ -196,3 +196,57 @@ fn a_scan_is_a_page_for_all_the_grain_of_its_paper() {
     let wall = printed(150);
     assert!(!wall.is_text_like(), "a wall with cracks: {wall:?}");
 }
+
+/// A photograph: nothing of it is flat.
+fn photograph(width: u32, height: u32) -> RgbImage {
+    let mut dice = Dice(21);
+    let mut image = dead_leaves(31, width, height);
+    for pixel in image.pixels_mut() {
+        let grain = dice.below(25) as i32 - 12;
+        *pixel = Rgb(pixel.0.map(|c| (i32::from(c) + grain).clamp(0, 255) as u8));
+    }
+    imageops::blur(&image, 0.5)
+}
+
+fn is_text_like(image: &RgbImage) -> bool {
+    Features::extract(&preview(image)).texture().is_text_like()
+}
+
+#[test]
+fn letters_around_a_photograph_make_no_text_of_it() {
+    let photo = photograph(150, 190);
+    let shown = |what: &RgbImage| {
+        let mut window = page(12, 1);
+        imageops::replace(&mut window, what, 70, 100);
+        window
+    };
+    let window = shown(&photo);
+    assert!(is_text_like(&window) && !is_text_like(&photo));
+    let found = compare(&photo, &window);
+    assert!(found.alignment.is_some() && !found.text_like, "{found:#?}");
+    // a piece of a page in the same window
+    let piece = imageops::crop_imm(&page(13, 1), 20, 80, 150, 190).to_image();
+    let found = compare(&piece, &shown(&piece));
+    assert!(found.alignment.is_some() && found.text_like, "{found:#?}");
+}
+
+#[test]
+fn letters_over_a_photograph_make_no_text_of_it() {
+    let photo = photograph(300, 400);
+    let over = |picture: &RgbImage| {
+        let mut written = picture.clone();
+        imageops::replace(
+            &mut written,
+            &imageops::crop_imm(&page(14, 1), 0, 0, 300, 250).to_image(),
+            0,
+            0,
+        );
+        written
+    };
+    let written = over(&photo);
+    assert!(is_text_like(&written) && !is_text_like(&photo));
+    let found = compare(&photo, &written);
+    assert!(found.alignment.is_some() && !found.text_like, "{found:#?}");
+    let form = page(15, 1);
+    assert!(compare(&form, &over(&form)).text_like, "one page under another");
+}
