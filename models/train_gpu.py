@@ -47,6 +47,13 @@ def start_of(arch, paths):
     return next(filter(holds, paths), paths[0])
 
 
+def divergence(z, teacher, tau=0.05):
+    """KL of the likenesses of each row to all others, softened by `tau`, from those of the teacher."""
+    eye = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    said, wanted = (F.log_softmax((v @ v.T).masked_fill(eye, -1e4) / tau, 1) for v in (z, teacher))
+    return F.kl_div(said, wanted, reduction="batchmean", log_target=True)
+
+
 class Trainee:
     """A network, its average and its optimiser."""
 
@@ -63,11 +70,18 @@ class Trainee:
         if state:
             self.opt.load_state_dict(state["optimizer"])
 
-    def step(self, x, share, entropy, count):
-        """One step at `share` of the peak rate; returns the figures of the loss."""
+    def step(self, x, share, entropy, count, teacher=None, weight=0.0):
+        """One step at `share` of the peak rate; returns the figures of the loss.
+
+        teacher: embeddings of the same views by a better network; their likenesses are learned with `weight`.
+        """
         with torch.autocast(x.device.type, torch.bfloat16):
             z = F.normalize(self.net.features(x), dim=1)
         loss, figures = contrastive(z, 0.05, entropy)
+        if teacher is not None:
+            apart = divergence(z, teacher)
+            loss = loss + weight * apart
+            figures["apart"] = apart.item()
         self.opt.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), CLIP)
@@ -78,6 +92,12 @@ class Trainee:
         self.opt.step()
         train.average(self.ema, self.net, min(DECAY, (1 + count) / (20 + count)))
         return {**figures, "grad": float(norm)}
+
+    @torch.no_grad()
+    def embed(self, x):
+        """Unit embeddings of `x` by the average."""
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.ema(x).float()
 
     def save(self, **state):
         train.save(self.path, arch=self.arch, net=self.net.state_dict(), ema=self.ema.state_dict(),
@@ -138,6 +158,7 @@ def arguments(given=None):
     p.add_argument("--lr", type=float, default=2e-3, help="peak rate")
     p.add_argument("--wd", type=float, default=0.05)
     p.add_argument("--entropy", type=float, default=8.0, help="weight of the entropy term")
+    p.add_argument("--distil", type=float, default=0.0, help="weight of what the others learn from the average of the last network")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw views")
     p.add_argument("--mine-s", type=float, default=60, help="seconds between minings")
@@ -181,8 +202,10 @@ def run(args):
         x = next_batch()
         waited += time.monotonic() - begin
         share = train.rate(progress(), WARM)
+        teacher = trainees[-1].embed(x) if args.distil else None
         for t in trainees:
-            for k, v in t.step(x, share, args.entropy, step).items():
+            taught = teacher if t is not trainees[-1] else None
+            for k, v in t.step(x, share, args.entropy, step, taught, args.distil).items():
                 name = f"{t.arch[-1]}_{k}"
                 sums[name] = sums.get(name, 0.0) + v
         step += 1
