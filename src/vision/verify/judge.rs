@@ -89,9 +89,7 @@ fn best(a: &Features, b: &Features) -> Option<Candidate> {
 
 /// Whether two maps carry the corners of A to about the same places.
 fn is_near(one: &Affine, other: &Affine, a: &Features) -> bool {
-    let [width, height] = [a.width, a.height].map(f64::from);
-    let corners = [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]];
-    one.apart(other, corners) <= NEAR * other.scale()
+    one.apart(other, a.corners()) <= NEAR * other.scale()
 }
 
 /// The finest planes of about equal size, in the pyramids of A and B; `None` where the map makes too much of either.

@@ -134,7 +134,18 @@ impl Features {
 
     /// The same of a part of it: left, right, top, bottom, pixels of the preview.
     fn texture_within(&self, part: [usize; 4]) -> Texture {
-        texture::texture_within(&self.luma[0], part)
+        let luma = &self.luma[0];
+        if part == [0, luma.width, 0, luma.height] {
+            self.texture
+        } else {
+            texture::texture_within(luma, part)
+        }
+    }
+
+    /// The corners of the preview, one after another around it, pixels.
+    fn corners(&self) -> [[f64; 2]; 4] {
+        let [width, height] = [self.width, self.height].map(f64::from);
+        [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]]
     }
 
     /// Number of keypoints found.

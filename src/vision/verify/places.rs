@@ -94,8 +94,7 @@ pub(super) type Ground = [f32; 3];
 pub(super) fn shared(map: &Affine, a: &Features, b: &Features) -> Option<[[usize; 4]; 2]> {
     let back = map.inverse()?;
     let seen = |image: &Features, other: &Features, map: &Affine| {
-        let [width, height] = [other.width, other.height].map(f64::from);
-        let corners = [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]].map(|p| map.apply(p));
+        let corners = other.corners().map(|p| map.apply(p));
         let range = |axis: usize, side: u32| {
             let along = corners.map(|corner| corner[axis].round().clamp(0.0, f64::from(side)) as usize);
             [
@@ -116,7 +115,7 @@ pub(super) fn overlap(map: &Affine, a: &Features, b: &Features) -> (f32, f32) {
     };
     let (wa, ha) = (f64::from(a.width), f64::from(a.height));
     let (wb, hb) = (f64::from(b.width), f64::from(b.height));
-    let shown = [[0.0, 0.0], [wb, 0.0], [wb, hb], [0.0, hb]].map(|p| back.apply(p));
+    let shown = b.corners().map(|p| back.apply(p));
     let polygon = clip(&shown, [wa, ha]);
     let area = polygon
         .iter()

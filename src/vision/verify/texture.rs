@@ -1,4 +1,4 @@
-//! What kind of picture an image is, or a part of it: a page of text, a photograph, nothing at all.
+//! What kind of picture an image is, or what two of them share: a page of text, a photograph, nothing at all.
 
 use super::affine::Affine;
 use super::plane::Plane;
