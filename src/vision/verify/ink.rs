@@ -38,6 +38,11 @@ struct Ink {
 }
 
 impl Ink {
+    /// Whether it is even if all the pixels that are `left` are written.
+    fn is_too_much_erased(self, left: f32) -> bool {
+        self.erased as f32 > ERASED * (self.written as f32 + left)
+    }
+
     fn is_only_written(self) -> bool {
         let written = self.written as f32;
         self.written >= LEAST_INK
@@ -58,19 +63,18 @@ pub(super) fn is_written_over(
     if agreeing < LEAST || differing < WRITTEN * (agreeing as f32 + differing) {
         return false;
     }
-    // No more can be written than there are pixels: so much ink missing, and it is another filling, whatever comes.
-    let pixels: f32 = contradicting
-        .iter()
-        .map(|tile| {
-            let [[left, right, top, bottom], _] = places.boxes(tile);
-            (right - left + 1.0) * (bottom - top + 1.0)
-        })
-        .sum();
+    let pixels = |tile: &&Tile| {
+        let [[left, right, top, bottom], _] = places.boxes(tile);
+        (right - left + 1.0) * (bottom - top + 1.0)
+    };
+    // No more can be written than there are pixels left: with too much ink missing for that, it is another filling.
+    let mut left: f32 = contradicting.iter().map(pixels).sum();
     let mut found = [Ink::default(); 2];
     for tile in contradicting {
-        if found.iter().all(|ink| ink.erased as f32 > ERASED * pixels) {
+        if found.iter().all(|ink| ink.is_too_much_erased(left)) {
             return false;
         }
+        left -= pixels(tile);
         for (found, new) in found.iter_mut().zip(of_tile(tile, tone, places)) {
             found.erased += new.erased;
             found.written += new.written;
@@ -98,6 +102,13 @@ fn of_tile(tile: &Tile, (gain, offset): (f32, f32), places: &Places<'_>) -> [Ink
             let (u, v) = (u as usize, v as usize);
             let one = to_b(f32::from(a.row(y)[x]));
             let other = f32::from(b.row(v)[u]);
+            for found in &mut found {
+                found.all += 1;
+            }
+            let is_ink = |ground: f32| (one - ground).abs() > INK || (other - ground).abs() > INK;
+            if !grounds.into_iter().any(is_ink) {
+                continue;
+            }
             let [low, high] = range(a, x, y, 1).map(to_b);
             let around_one = [low.min(high), low.max(high)];
             let around_other = range(b, u, v, reach);
@@ -111,7 +122,6 @@ fn of_tile(tile: &Tile, (gain, offset): (f32, f32), places: &Places<'_>) -> [Ink
                 found.iter_mut().zip(roles)
             {
                 let (clean, drawn) = ((clean - ground).abs(), (drawn - ground).abs());
-                found.all += 1;
                 found.erased += u32::from(clean > INK && drawn <= PAPER && clean_is_missing);
                 let beside = clean <= PAPER && drawn_is_missing;
                 let across = clean > INK && (clean_is_missing || drawn_is_missing);

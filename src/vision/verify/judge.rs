@@ -2,9 +2,10 @@
 
 use super::affine::Affine;
 use super::places::{Places, overlap};
-use super::planes::{ENOUGH, Planes, TEXTURED, textured};
+use super::planes::{ENOUGH, Planes, textured};
 use super::regions::regions;
 use super::tiles::Tile;
+use super::verdict::{CONTRADICTS, NOISE, Verdict, judge, tone, unexplained};
 use super::{Alignment, Features, Verification, frame, ink, overlay, pairing, texture, wander};
 use crate::types::{Region, Transform};
 
@@ -22,25 +23,29 @@ const SHARP: f32 = 0.9;
 const MOSTLY: f64 = 0.5;
 /// Maps that differ by no more at the corners settle at the same place, pixels of A.
 const NEAR: f64 = 3.0;
-/// Correlation from which a tile agrees.
-const AGREES: f32 = 0.8;
-/// What recompression may leave between two tiles that agree, grey levels.
-const NOISE: f32 = 4.0;
-/// What no recompression leaves: a tile that disagrees by more shows something else, grey levels.
-pub(super) const CONTRADICTS: f32 = 12.0;
 /// What noise of the agreeing tiles excuses at most, grey levels: on high contrast they are left with much.
 const LOUDEST: f32 = 20.0;
-/// Displacement beyond which a tile no longer obeys the warp, pixels of the finest plane compared.
-const MOVED: f64 = 1.25;
 /// Displacement assumed where no tile can tell, pixels of the plane compared.
 const UNTOLD: f64 = 0.25;
-/// Difference of tone beyond which flat tiles disagree, grey levels.
-pub(super) const TONE: f32 = 24.0;
 
 /// Compares two images; the transform found leads from `a` to `b`. About 1 to 5 ms.
 #[must_use]
 pub fn verify(a: &Features, b: &Features) -> Verification {
-    let best = best(a, b);
+    verification(a, b, best(a, b))
+}
+
+/// Compares two images under a map from `a` to `b` that is known but for its last pixels, in relative units, and nothing else:
+/// `inliers` keypoints obey it. About a third of what [`verify`] takes.
+#[must_use]
+pub fn verify_under(map: &Transform, inliers: u32, a: &Features, b: &Features) -> Verification {
+    let [width, height] = [a.width, a.height].map(|side| 1.0 / f64::from(side));
+    let map = Affine::scaling(width, height)
+        .then(&Affine(map.matrix))
+        .then(&Affine::scaling(f64::from(b.width), f64::from(b.height)));
+    verification(a, b, Candidate::settle(a, b, map, inliers as usize))
+}
+
+fn verification(a: &Features, b: &Features, best: Option<Candidate>) -> Verification {
     let text_like = texture::shares_text(a, b, best.as_ref().map(|best| &best.map));
     Verification {
         repeating: text_like && best.is_some() && a.repeats() && b.repeats(),
@@ -128,13 +133,6 @@ struct Candidate {
     agreeing: usize,
     disagreeing: usize,
     contradicting: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Agrees,
-    Disagrees,
-    Neutral,
 }
 
 impl Candidate {
@@ -311,12 +309,7 @@ impl Candidate {
     fn alignment(self, a: &Features, b: &Features, text_like: bool) -> Alignment {
         let (overlap_a, overlap_b) = overlap(&self.map, a, b);
         let grain = f64::from(1u32 << self.step);
-        let (moved, looked_for) = match Planes::at(a, b, self.levels, self.step) {
-            Some(planes) if self.agreeing >= ENOUGH && self.agreeing > self.disagreeing / 2 => {
-                planes.moved(&planes.between(&self.map), self.with(Verdict::Disagrees))
-            }
-            _ => (0, 0),
-        };
+        let (moved, looked_for) = self.moved(a, b, text_like);
         let agreeing: Vec<&Tile> = self.with(Verdict::Agrees).collect();
         let mean = |f: &dyn Fn(&Tile) -> f32| {
             agreeing.iter().map(|t| f(t)).sum::<f32>() / agreeing.len().max(1) as f32
@@ -362,6 +355,17 @@ impl Candidate {
             moved,
             looked_for,
             changed: self.changed(a),
+        }
+    }
+
+    /// How many of the tiles that disagree moved, and how many were looked for. Among letters the same letter is found again.
+    fn moved(&self, a: &Features, b: &Features, text_like: bool) -> (u32, u32) {
+        let is_asked = !text_like && self.agreeing >= ENOUGH && self.agreeing > self.disagreeing / 2;
+        match Planes::at(a, b, self.levels, self.step) {
+            Some(planes) if is_asked => {
+                planes.moved(&planes.between(&self.map), self.with(Verdict::Disagrees))
+            }
+            _ => (0, 0),
         }
     }
 
@@ -420,68 +424,4 @@ impl Candidate {
         let unit = self.unit as f32;
         regions(boxes, [a.width as f32 / unit, a.height as f32 / unit])
     }
-}
-
-/// Gain and offset of brightness, fitted to the means of the tiles that correlate, twice, the second time without
-/// the outliers of the first.
-fn tone(tiles: &[Tile]) -> (f32, f32) {
-    let mut points: Vec<[f32; 2]> = tiles
-        .iter()
-        .filter(|t| t.correlation >= 0.6)
-        .map(|t| [t.mean_target, t.mean_source])
-        .collect();
-    let mut fit = (1.0, 0.0);
-    for _ in 0..2 {
-        let n = points.len() as f32;
-        if n < 3.0 {
-            return fit;
-        }
-        let mean = |side: usize| points.iter().map(|p| p[side]).sum::<f32>() / n;
-        let (mx, my) = (mean(0), mean(1));
-        let xx: f32 = points.iter().map(|p| (p[0] - mx).powi(2)).sum();
-        let xy: f32 = points.iter().map(|p| (p[0] - mx) * (p[1] - my)).sum();
-        let gain = if xx > 25.0 * n {
-            (xy / xx).clamp(-3.0, 3.0)
-        } else {
-            1.0
-        };
-        fit = (gain, my - gain * mx);
-        points.retain(|p| (p[1] - fit.0 * p[0] - fit.1).abs() < TONE);
-    }
-    fit
-}
-
-/// What a tile says. `tone` is gain and offset of brightness.
-pub(super) fn judge(tile: &Tile, (gain, offset): (f32, f32)) -> Verdict {
-    let spread_source = tile.spread_source / gain.abs().clamp(0.2, 5.0);
-    if tile.spread_target.max(spread_source) < TEXTURED {
-        let expected = gain * tile.mean_target + offset;
-        return if (tile.mean_source - expected).abs() <= TONE {
-            Verdict::Neutral
-        } else {
-            Verdict::Disagrees
-        };
-    }
-    let left = unexplained(tile, (gain, offset));
-    let fits = tile.correlation >= AGREES || (tile.correlation > 0.3 && left <= NOISE);
-    let is_still = || {
-        tile.displacement()
-            .is_none_or(|[x, y]| x * x + y * y <= MOVED * MOVED)
-    };
-    if fits && is_still() {
-        Verdict::Agrees
-    } else {
-        Verdict::Disagrees
-    }
-}
-
-/// What the best gain of its own leaves of a tile, grey levels; of flat tiles the difference in tone.
-pub(super) fn unexplained(tile: &Tile, (gain, offset): (f32, f32)) -> f32 {
-    let spread = tile
-        .spread_target
-        .max(tile.spread_source / gain.abs().clamp(0.2, 5.0));
-    if spread < TEXTURED {
-        return (tile.mean_source - gain * tile.mean_target - offset).abs();
-    }
-    spread * (1.0 - tile.correlation * tile.correlation).max(0.0).sqrt()
 }

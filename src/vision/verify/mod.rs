@@ -27,6 +27,7 @@ mod sampling;
 mod texture;
 mod tiles;
 mod traces;
+mod verdict;
 mod wander;
 
 #[cfg(test)]
@@ -43,7 +44,7 @@ use crate::types::{Region, Transform};
 use describe::{Bits, Keypoint, Mirror};
 use plane::Plane;
 
-pub use judge::verify;
+pub use judge::{verify, verify_under};
 pub use keypoints::Keypoints;
 pub use texture::Texture;
 pub use traces::{Trace, Traces, traces};
@@ -329,7 +330,7 @@ pub struct Alignment {
     /// images only agree, or only have anything to say, at a coarser scale.
     pub grain: f32,
     /// Of the disagreeing tiles with corners, at most 24 of them, those that were found some pixels away, all by the
-    /// same step: no edit does that, a second exposure does.
+    /// same step: no edit does that, a second exposure does. Of text none is looked for.
     pub moved: u32,
     /// Disagreeing tiles that were looked for nearby.
     pub looked_for: u32,

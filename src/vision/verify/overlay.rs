@@ -4,9 +4,9 @@
 //! along: a caption reaches from side to side at the top or the bottom, a sticker or a logo is one piece without holes. All
 //! the rest is as it was.
 
-use super::judge::{CONTRADICTS, TONE, Verdict, judge, unexplained};
 use super::places::{Ground, Places};
 use super::tiles::Tile;
+use super::verdict::{CONTRADICTS, TONE, Verdict, judge, unexplained};
 
 /// Share of the frame's length that a band reaches over.
 const ACROSS: f32 = 0.93;
@@ -62,26 +62,24 @@ fn is_patch(
         let [l, r, t, b] = tile.bounds;
         l >= left && r <= right && t >= top && b <= bottom
     };
-    let other_ground = patch
-        .iter()
-        .filter(|tile| places.has_other_ground(tile, tone))
-        .count();
-    let agreeing = tiles
-        .iter()
-        .filter(|tile| judge(tile, tone) == Verdict::Agrees)
-        .count();
-    let stray = differing.len() - patch.len();
+    let fills_its_box = || patch.len() as f32 >= FILLED * tiles.iter().filter(in_box).count() as f32;
+    let is_repainted = || {
+        let other_ground = |tile: &&&Tile| places.has_other_ground(tile, tone);
+        patch.iter().filter(other_ground).count() as f32 >= REPAINTED * patch.len() as f32
+    };
+    let leaves_the_rest = || {
+        let agrees = |tile: &&Tile| judge(tile, tone) == Verdict::Agrees;
+        let agreeing = tiles.iter().filter(agrees).count();
+        let stray = differing.len() - patch.len();
+        agreeing >= LEAST && stray * STRAY_AROUND <= agreeing
+    };
     let brings_its_ground = || {
         let others = tiles.iter().filter(|tile| !patch.contains(tile));
         let others: Vec<[Ground; 2]> = others.map(|tile| places.ground(tile)).collect();
         let patch: Vec<[Ground; 2]> = patch.iter().map(|tile| places.ground(tile)).collect();
         (0..2).any(|side| is_foreign(&patch, &others, side))
     };
-    patch.len() as f32 >= FILLED * tiles.iter().filter(in_box).count() as f32
-        && other_ground as f32 >= REPAINTED * patch.len() as f32
-        && agreeing >= LEAST
-        && stray * STRAY_AROUND <= agreeing
-        && brings_its_ground()
+    fills_its_box() && leaves_the_rest() && is_repainted() && brings_its_ground()
 }
 
 /// Whether most of a patch is painted, in one of the images, as hardly any other tile is there: squares of a board or of a code

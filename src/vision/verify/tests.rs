@@ -5,7 +5,8 @@ mod text;
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
-use super::{Alignment, Features, Verification, verify};
+use super::{Alignment, Features, Verification, verify, verify_under};
+use crate::types::Transform;
 
 /// A small generator of numbers: the tests must not change with a library's.
 struct Dice(u64);
@@ -385,6 +386,39 @@ fn the_answer_repeats_and_turns_round() {
             "{p:?} {q:?}"
         );
     }
+}
+
+#[test]
+fn a_known_warp_is_looked_under_from_the_other_side() {
+    let image = source();
+    let crop = imageops::crop_imm(&image, 60, 40, 220, 160).to_image();
+    let [a, b] = [&image, &crop].map(|image| Features::extract(&preview(image)));
+    let there = verify(&a, &b).alignment.expect("a crop is found");
+    let back = there.transform.inverse().expect("a crop has a size");
+    // A pixel beside it: the rest is found.
+    let mut nearly = back;
+    nearly.matrix[2] += 1.0 / f64::from(image.width());
+    for warp in [back, nearly] {
+        let found = verify_under(&warp, there.inliers, &b, &a)
+            .alignment
+            .expect("it lies there");
+        assert!(
+            found.agreement() > 0.95 && found.inliers == there.inliers,
+            "{found:#?}"
+        );
+        for (one, other) in found.transform.matrix.iter().zip(back.matrix) {
+            assert!((one - other).abs() < 2e-3, "{found:#?} is not {back:?}");
+        }
+    }
+    let elsewhere = Transform {
+        matrix: [0.5, 0.0, 0.5, 0.0, 0.5, 0.5],
+        ..back
+    };
+    let found = verify_under(&elsewhere, 0, &b, &a).alignment;
+    assert!(
+        found.is_none_or(|found| found.agreement() < 0.35),
+        "another part is no copy"
+    );
 }
 
 #[test]

@@ -61,6 +61,8 @@ fn a_caption_on_ground_of_its_own_is_no_other_filling() {
     }
     let filled = aligned("filled", &a, &page(3, 2));
     assert!(!filled.laid_over, "{filled:#?}");
+    // The same letter stands elsewhere too: that is no movement.
+    assert!(filled.disagreeing > 8 && filled.looked_for == 0, "{filled:#?}");
 }
 
 #[test]
