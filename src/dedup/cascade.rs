@@ -13,6 +13,8 @@ use crate::types::{Embedding, Fingerprint, MatchClass, PdqHash, Similarity, Stag
 use crate::vision::verify::{Alignment, Verification};
 use crate::vision::{Bank, Palette};
 
+pub(super) use gates::CHANCE_INLIERS;
+
 /// Decides about pairs. Plain data; cheap to make and to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Cascade {

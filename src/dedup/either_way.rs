@@ -1,12 +1,10 @@
 //! A pair looked at from both of its images.
 
+use super::cascade::CHANCE_INLIERS;
 use super::{Cascade, Gate, Match};
 use crate::types::{Fingerprint, MatchClass, PdqHash};
 use crate::vision::verify::{Features, Verification, traces, verify, verify_under};
 
-/// Keypoints without which the warp seen from the first image is none to look under from the second. Of 36 copies that were
-/// found from the second 35 had 15 or more, or lay on each other as whole frames; squares of two boards had six.
-const FEW_INLIERS: u32 = 9;
 /// Probability from which a pair that no single warp explains is looked at from the other image, too.
 const LIKELY: f32 = 0.6;
 
@@ -37,8 +35,10 @@ impl Cascade {
         }
         let warp = found.transform.and_then(|there| there.inverse());
         let inliers = found.evidence.inliers.unwrap_or(0);
-        let seen = match warp.filter(|_| !(1..FEW_INLIERS).contains(&inliers)) {
-            // What was found from the first image lies there from the second too: only the pixels are others.
+        let seen = match warp.filter(|_| !(1..CHANCE_INLIERS).contains(&inliers)) {
+            // What was found from the first image lies there from the second too: only the pixels are others. Of 36 copies that
+            // were found from the second 35 had 15 keypoints or more, or lay on each other as whole frames; squares of two
+            // boards had six.
             Some(back) => verify_under(&back, inliers, y, x),
             None => verify(y, x),
         };

@@ -17,7 +17,7 @@ const SAME_NOISE: f32 = 0.95;
 pub(super) const FEW_INLIERS: u32 = 12;
 /// Fewer than so many found most warps that are none: corners of a board fit corners of another one. Of 7,911 copies nine were
 /// found by so few, and all of these fit closely.
-const CHANCE_INLIERS: u32 = 9;
+pub(in crate::dedup) const CHANCE_INLIERS: u32 = 9;
 /// Agreeing tiles without which a part of one image is not found in a part of the other, and a warp that few keypoints found
 /// is none.
 const LEAST_TILES: u32 = 12;

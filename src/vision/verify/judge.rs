@@ -35,7 +35,7 @@ pub fn verify(a: &Features, b: &Features) -> Verification {
 }
 
 /// Compares two images under a map from `a` to `b` that is known but for its last pixels, in relative units, and nothing else:
-/// `inliers` keypoints obey it. About a third of what [`verify`] takes.
+/// `inliers` keypoints obey it. One warp is settled where [`verify`] settles up to four.
 #[must_use]
 pub fn verify_under(map: &Transform, inliers: u32, a: &Features, b: &Features) -> Verification {
     let [width, height] = [a.width, a.height].map(|side| 1.0 / f64::from(side));
