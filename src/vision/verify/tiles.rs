@@ -1,9 +1,10 @@
 //! Tile by tile comparison of one image with another warped onto it.
 
 use super::affine::Affine;
+use super::lanes::{LANES, LaneKernel, Lanes, eighths, in_lanes};
 use super::plane::Plane;
 use super::sampling::sample_row;
-use crate::vision::wide::{Kernel, roomy};
+use super::sums::{Around, Sums};
 
 /// What one tile of the target shows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -67,7 +68,7 @@ pub(super) enum Grid {
 /// Compares `target` with `source`, tiles of about `side` pixels; `map` leads from pixels of the target to pixels
 /// of the source. Tiles that do not fall wholly within the source are left out.
 pub(super) fn measure(target: &Plane, source: &Plane, map: &Affine, side: usize) -> Vec<Tile> {
-    roomy(Measure::<true> {
+    in_lanes(Measure::<true> {
         target,
         source,
         map,
@@ -78,7 +79,7 @@ pub(super) fn measure(target: &Plane, source: &Plane, map: &Affine, side: usize)
 
 /// The same without the fine detail, which is 0 in the answer: all that refining a map asks for.
 pub(super) fn outline(target: &Plane, source: &Plane, map: &Affine, side: usize, grid: Grid) -> Vec<Tile> {
-    roomy(Measure::<false> {
+    in_lanes(Measure::<false> {
         target,
         source,
         map,
@@ -96,11 +97,11 @@ struct Measure<'a, const DETAIL: bool> {
     grid: Grid,
 }
 
-impl<const DETAIL: bool> Kernel for Measure<'_, DETAIL> {
+impl<const DETAIL: bool> LaneKernel for Measure<'_, DETAIL> {
     type Output = Vec<Tile>;
 
     #[inline(always)]
-    fn call(self) -> Vec<Tile> {
+    fn call<L: Lanes>(self, lanes: L) -> Vec<Tile> {
         let Self {
             target,
             source,
@@ -108,6 +109,7 @@ impl<const DETAIL: bool> Kernel for Measure<'_, DETAIL> {
             side,
             grid,
         } = self;
+        debug_assert!(side <= LANES, "sums of a larger tile would not fit");
         let columns = (target.width / side).max(1);
         let rows = (target.height / side).max(1);
         let mut tiles = Vec::with_capacity(columns * rows);
@@ -135,9 +137,9 @@ impl<const DETAIL: bool> Kernel for Measure<'_, DETAIL> {
         let is_sparse = grid == Grid::Stripes && within.len() >= MANY_ROWS;
         for (columns, [top, bottom]) in within.into_iter().step_by(1 + usize::from(is_sparse)) {
             let bounds = [edges(columns.start).0, edges(columns.end - 1).1, top, bottom];
-            scratch.fill(target, source, map, bounds);
+            scratch.fill(lanes, target, source, map, bounds);
             for (left, right) in columns.map(edges) {
-                tiles.push(scratch.compare::<DETAIL>([left, right, top, bottom]));
+                tiles.push(scratch.compare::<L, DETAIL>(lanes, [left, right, top, bottom]));
             }
         }
         tiles
@@ -148,8 +150,6 @@ impl<const DETAIL: bool> Kernel for Measure<'_, DETAIL> {
 const SLACK: f64 = 0.75;
 /// Rows of tiles of which every second one says as much as all.
 const MANY_ROWS: usize = 8;
-/// Pixels that are summed side by side.
-const LANES: usize = 8;
 
 /// Whether a tile of the target lies within the source.
 #[inline(always)]
@@ -164,12 +164,12 @@ fn is_within(source: &Plane, map: &Affine, [left, right, top, bottom]: [usize; 4
     is_within
 }
 
-/// The warped source under a tile or a row of them and the target there, both around 0 and with a margin of one pixel. Rows
-/// are `stride` apart, and that leaves room for whole lanes.
+/// The warped source under a tile or a row of them and the target there, in eighths of a level and with a margin of one pixel.
+/// Rows are `stride` apart, and that leaves room for whole lanes.
 #[derive(Default)]
 struct Scratch {
-    samples: Vec<f32>,
-    pixels: Vec<f32>,
+    samples: Vec<i16>,
+    pixels: Vec<i16>,
     stride: usize,
     /// Left, right, top, bottom in pixels of the target.
     bounds: [usize; 4],
@@ -178,8 +178,9 @@ struct Scratch {
 impl Scratch {
     /// Samples the source and copies the target; beyond the border of this its outermost pixels are repeated.
     #[inline(always)]
-    fn fill(
+    fn fill<L: Lanes>(
         &mut self,
+        lanes: L,
         target: &Plane,
         source: &Plane,
         map: &Affine,
@@ -200,210 +201,94 @@ impl Scratch {
         }
         self.bounds = bounds;
         // What is left over from other tiles counts nowhere.
-        self.samples.resize(self.stride * high, 0.0);
-        self.pixels.resize(self.stride * high, 0.0);
+        self.samples.resize(self.stride * high, 0);
+        self.pixels.resize(self.stride * high, 0);
         let count = right - left;
         for y in known..high {
             let at = y * self.stride;
             let start = [left as f64 - 0.5, top as f64 - 0.5 + y as f64];
             let samples = &mut self.samples[at..at + wide.next_multiple_of(LANES)];
-            sample_row(source, map, start, samples);
+            sample_row(lanes, source, map, start, samples);
             let row = target.row((top + y).saturating_sub(1).min(target.height - 1));
             let out = &mut self.pixels[at..at + wide];
             for (out, &v) in out[1..=count].iter_mut().zip(&row[left..right]) {
-                *out = f32::from(v) - 128.0;
+                *out = eighths(v);
             }
-            out[0] = f32::from(row[left.saturating_sub(1)]) - 128.0;
-            out[count + 1] = f32::from(row[right.min(target.width - 1)]) - 128.0;
+            out[0] = eighths(row[left.saturating_sub(1)]);
+            out[count + 1] = eighths(row[right.min(target.width - 1)]);
         }
     }
 
     /// One of the tiles that it was filled for.
     #[inline(always)]
-    fn compare<const DETAIL: bool>(&self, [left, right, top, bottom]: [usize; 4]) -> Tile {
-        let mut sums = Sums::<Lanes>::default();
+    fn compare<L: Lanes, const DETAIL: bool>(
+        &self,
+        lanes: L,
+        [left, right, top, bottom]: [usize; 4],
+    ) -> Tile {
+        let mut sums = Sums::of(|| lanes.none());
         let (count, stride) = (right - left, self.stride);
         let first = left - self.bounds[0];
-        for y in 1..=bottom - top {
-            for x in (0..count).step_by(LANES) {
+        for x in (0..count).step_by(LANES) {
+            let mut mask = [0; LANES];
+            mask[..(count - x).min(LANES)].fill(-1);
+            let mask = lanes.pixels(&mask);
+            for y in 1..=bottom - top {
                 let at = y * stride + 1 + first + x;
-                let mut keep = [0.0; LANES];
-                keep[..(count - x).min(LANES)].fill(1.0);
-                sums.add::<DETAIL>(
-                    &Around::at(&self.pixels, at, stride),
-                    &Around::at(&self.samples, at, stride),
-                    &keep,
+                sums.add::<L, DETAIL>(
+                    lanes,
+                    &Around::at(lanes, &self.pixels, at, stride),
+                    &Around::at(lanes, &self.samples, at, stride),
+                    mask,
                 );
             }
         }
-        sums.tile([left, right, top, bottom], (count * (bottom - top)) as f32)
-    }
-}
-
-/// Sums over one tile of products of target `t`, source `s`, gradients `gx`, `gy`, fine detail `ft`, `fs`.
-#[derive(Default)]
-struct Sums<T> {
-    t: T,
-    s: T,
-    tt: T,
-    ss: T,
-    ts: T,
-    gx: T,
-    gy: T,
-    gxx: T,
-    gxy: T,
-    gyy: T,
-    gxt: T,
-    gyt: T,
-    gxs: T,
-    gys: T,
-    ftt: T,
-    fss: T,
-    fts: T,
-}
-
-/// Lanes that are summed side by side.
-type Lanes = [f32; LANES];
-
-/// Pixels of one row of a tile with what is around them.
-#[derive(Clone, Copy)]
-struct Around {
-    here: Lanes,
-    left: Lanes,
-    right: Lanes,
-    up: Lanes,
-    down: Lanes,
-}
-
-impl Around {
-    #[inline(always)]
-    fn at(data: &[f32], at: usize, stride: usize) -> Self {
-        let lanes = |from: usize| {
-            let mut lanes = [0.0; LANES];
-            lanes.copy_from_slice(&data[from..from + LANES]);
-            lanes
-        };
-        Self {
-            here: lanes(at),
-            left: lanes(at - 1),
-            right: lanes(at + 1),
-            up: lanes(at - stride),
-            down: lanes(at + stride),
-        }
-    }
-}
-
-impl Sums<Lanes> {
-    /// Adds the lanes of both sides; `keep` is 1 where a lane counts, and 0 elsewhere. One loop with all sums in it: many short
-    /// ones would be taken apart into single numbers.
-    #[inline(always)]
-    fn add<const DETAIL: bool>(&mut self, target: &Around, source: &Around, keep: &Lanes) {
-        for lane in 0..LANES {
-            let keep = keep[lane];
-            let difference = |side: [&Lanes; 2]| side[0][lane] - side[1][lane];
-            // The mean of both gradients converges faster than either.
-            let gx = (difference([&target.right, &target.left]) + difference([&source.right, &source.left]))
-                * 0.25
-                * keep;
-            let gy = (difference([&target.down, &target.up]) + difference([&source.down, &source.up]))
-                * 0.25
-                * keep;
-            let (t, s) = (target.here[lane] * keep, source.here[lane] * keep);
-            self.t[lane] += t;
-            self.s[lane] += s;
-            self.tt[lane] += t * t;
-            self.ss[lane] += s * s;
-            self.ts[lane] += t * s;
-            self.gx[lane] += gx;
-            self.gy[lane] += gy;
-            self.gxx[lane] += gx * gx;
-            self.gxy[lane] += gx * gy;
-            self.gyy[lane] += gy * gy;
-            self.gxt[lane] += gx * t;
-            self.gyt[lane] += gy * t;
-            self.gxs[lane] += gx * s;
-            self.gys[lane] += gy * s;
-            if DETAIL {
-                let detail = |side: &Around| {
-                    let around = side.left[lane] + side.right[lane] + side.up[lane] + side.down[lane];
-                    (side.here[lane] - around * 0.25) * keep
-                };
-                let (ft, fs) = (detail(target), detail(source));
-                self.ftt[lane] += ft * ft;
-                self.fss[lane] += fs * fs;
-                self.fts[lane] += ft * fs;
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn total(&self) -> Sums<f32> {
-        let sum = |lanes: &Lanes| lanes.iter().sum();
-        Sums {
-            t: sum(&self.t),
-            s: sum(&self.s),
-            tt: sum(&self.tt),
-            ss: sum(&self.ss),
-            ts: sum(&self.ts),
-            gx: sum(&self.gx),
-            gy: sum(&self.gy),
-            gxx: sum(&self.gxx),
-            gxy: sum(&self.gxy),
-            gyy: sum(&self.gyy),
-            gxt: sum(&self.gxt),
-            gyt: sum(&self.gyt),
-            gxs: sum(&self.gxs),
-            gys: sum(&self.gys),
-            ftt: sum(&self.ftt),
-            fss: sum(&self.fss),
-            fts: sum(&self.fts),
-        }
-    }
-
-    /// The tile of `n` pixels.
-    #[inline(always)]
-    fn tile(&self, bounds: [usize; 4], n: f32) -> Tile {
-        let sums = self.total();
-        let (mean_t, mean_s) = (sums.t / n, sums.s / n);
-        let var_t = (sums.tt / n - mean_t * mean_t).max(0.0);
-        let var_s = (sums.ss / n - mean_s * mean_s).max(0.0);
-        let covariance = sums.ts / n - mean_t * mean_s;
-        let product = (var_t * var_s).sqrt();
-        let correlation = if product > 0.25 { covariance / product } else { 0.0 };
-        let fine_product = (sums.ftt * sums.fss).sqrt();
-        let fine_correlation = if fine_product > 0.05 * n {
-            sums.fts / fine_product
-        } else {
-            0.0
-        };
-        // Both sides normalised: t/σt and s/σs differ by displacement times gradient.
-        let gain = if var_s > 0.25 { (var_t / var_s).sqrt() } else { 1.0 };
-        let residual = |gt: f32, gs: f32, g: f32| gt - mean_t * g - gain * (gs - mean_s * g);
-        // Gradient of the mean of t and gain·s, roughly: the gradients were averaged with gain 1.
-        let balance = (1.0 + gain) / 2.0;
-        let b = [
-            residual(sums.gxt, sums.gxs, sums.gx) * balance,
-            residual(sums.gyt, sums.gys, sums.gy) * balance,
-        ];
-        let square = f64::from(balance * balance);
-        Tile {
-            bounds: bounds.map(|v| v as f32),
-            spread_target: var_t.sqrt(),
-            spread_source: var_s.sqrt(),
-            mean_target: mean_t + 128.0,
-            mean_source: mean_s + 128.0,
-            correlation: correlation.clamp(-1.0, 1.0),
-            fine_correlation: fine_correlation.clamp(-1.0, 1.0),
-            fine_energy: sums.ftt / n,
-            structure: [sums.gxx, sums.gxy, sums.gyy].map(|v| f64::from(v) * square),
-            pull: b.map(f64::from),
-        }
+        sums.map(|sum| lanes.total(sum) as f64)
+            .tile([left, right, top, bottom], (count * (bottom - top)) as f64)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::lanes::Plain;
     use super::*;
+
+    #[test]
+    fn the_widest_instructions_see_what_one_lane_after_the_other_sees() {
+        let noise = |width: usize, height: usize, seed: u32| {
+            let level = |i: u32| ((i ^ seed).wrapping_mul(2_654_435_761) >> 24) as u8;
+            Plane::new(width, height, (0..(width * height) as u32).map(level).collect())
+        };
+        // Tiles of up to 31 pixels, and the largest steps that there are.
+        for (width, height) in [(31, 31), (47, 20), (150, 90)] {
+            let target = noise(width, height, 7);
+            for map in [
+                [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+                [0.96, 0.21, 0.4, -0.2, 0.93, 12.0],
+                [-2.1, 0.0, 150.0, 0.0, 1.7, 0.3],
+                [0.0, 1.1, 0.0, 1.1, 0.0, 0.0],
+            ] {
+                let (source, map) = (noise(160, 170, 99), Affine(map));
+                let seen = || Measure::<true> {
+                    target: &target,
+                    source: &source,
+                    map: &map,
+                    side: 16,
+                    grid: Grid::All,
+                };
+                let found = in_lanes(seen());
+                assert!(!found.is_empty(), "{map:?}");
+                assert_eq!(found, seen().call(Plain), "{map:?}");
+            }
+        }
+        // Every sum at its largest.
+        let stripes: Vec<u8> = (0..31 * 31)
+            .map(|i| if i % 31 / 2 % 2 == 0 { 0 } else { 255 })
+            .collect();
+        let plane = Plane::new(31, 31, stripes);
+        let found = measure(&plane, &plane, &Affine([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]), 16);
+        assert!((found[0].correlation - 1.0).abs() < 1e-6 && found[0].spread_target > 127.0);
+    }
 
     #[test]
     fn every_second_row_of_tiles_shows_what_it_shows_among_all() {
