@@ -365,13 +365,6 @@ fn cells<const SIDE: usize>(blocks: &Blocks) -> [[i32; 16]; 3] {
     sums
 }
 
-/// Number of differing bits.
-#[inline(always)]
-pub(super) fn distance(a: &Bits, b: &Bits) -> u32 {
-    let part = |i: usize| (a[i] ^ b[i]).count_ones();
-    part(0) + part(1) + part(2) + part(3)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -444,22 +437,5 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn distance_counts_bits() {
-        let mut state = 1u64;
-        let mut word = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
-            state ^ state >> 29
-        };
-        for _ in 0..200 {
-            let a: Bits = [word(), word(), word(), word()];
-            let b: Bits = [word(), word(), word(), word()];
-            let expected: u32 = a.iter().zip(&b).map(|(x, y)| (x ^ y).count_ones()).sum();
-            assert_eq!(distance(&a, &b), expected);
-        }
-        assert_eq!(distance(&[0; 4], &[u64::MAX; 4]), 256);
-        assert_eq!(distance(&[7; 4], &[7; 4]), 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Features;
 use super::affine::{Affine, solve};
-use super::describe::{Bits, distance};
+use super::describe::Bits;
 use crate::vision::wide::{Kernel, counting, wide};
 
 /// Pairs farther apart than this many of 246 bits are chance.
@@ -50,7 +50,7 @@ fn nearest(query: &[Bits], target: &[Bits], offset: usize) -> Vec<Nearest> {
         target,
         offset,
     };
-    counting(InLanes(pairs)).unwrap_or_else(|| wide(pairs))
+    counting(InWords(pairs)).unwrap_or_else(|| wide(InBytes(pairs)))
 }
 
 /// The arguments of [`nearest`].
@@ -61,15 +61,27 @@ struct Match<'a> {
     offset: usize,
 }
 
-/// The same for sixteen of `target` at a time.
-struct InLanes<'a>(Match<'a>);
+/// For processors that count the bits of words side by side.
+struct InWords<'a>(Match<'a>);
 
-impl Kernel for InLanes<'_> {
+impl Kernel for InWords<'_> {
     type Output = Vec<Nearest>;
 
     #[inline(always)]
     fn call(self) -> Vec<Nearest> {
-        all_nearest_in_lanes(self.0)
+        all_nearest::<true>(self.0)
+    }
+}
+
+/// For those that look up the bits of bytes side by side.
+struct InBytes<'a>(Match<'a>);
+
+impl Kernel for InBytes<'_> {
+    type Output = Vec<Nearest>;
+
+    #[inline(always)]
+    fn call(self) -> Vec<Nearest> {
+        all_nearest::<false>(self.0)
     }
 }
 
@@ -90,9 +102,41 @@ fn halves(bits: &Bits) -> [u32; 8] {
     std::array::from_fn(|half| (bits[half / 2] >> (half % 2 * 32)) as u32)
 }
 
+/// How many bits differ from each descriptor of a block.
+#[inline(always)]
+fn differing<const WORDS: bool>(query: &[u32; 8], halves: &[Lanes; 8]) -> Lanes {
+    let mut sums = [0; LANES];
+    if WORDS {
+        for (query, half) in query.iter().zip(halves) {
+            for lane in 0..LANES {
+                sums[lane] += (query ^ half[lane]).count_ones();
+            }
+        }
+        return sums;
+    }
+    // No byte counts more than eight bits of eight words.
+    let mut bytes = [0u8; 4 * LANES];
+    for (query, half) in query.iter().zip(halves) {
+        let mut differ = [0; LANES];
+        for lane in 0..LANES {
+            differ[lane] = query ^ half[lane];
+        }
+        let differ: [u8; 4 * LANES] = bytemuck::cast(differ);
+        for (sum, byte) in bytes.iter_mut().zip(differ) {
+            *sum += byte.count_ones() as u8;
+        }
+    }
+    let fours: Lanes = bytemuck::cast(bytes);
+    for (sum, four) in sums.iter_mut().zip(fours) {
+        let two = (four & 0x00ff_00ff) + ((four >> 8) & 0x00ff_00ff);
+        *sum = (two & 0xffff) + (two >> 16);
+    }
+    sums
+}
+
 /// A distance and a position are one number, the distance above: the least is the nearest, and of equal ones the first.
 #[inline(always)]
-fn all_nearest_in_lanes(
+fn all_nearest<const WORDS: bool>(
     Match {
         query,
         target,
@@ -120,11 +164,9 @@ fn all_nearest_in_lanes(
         // The nearest of every sixteenth, and the next.
         let (mut best, mut second) = ([u32::MAX; LANES], [u32::MAX; LANES]);
         for Block { halves, places } in &blocks {
+            let sums = differing::<WORDS>(&query, halves);
             for lane in 0..LANES {
-                let differ = |half: usize| (query[half] ^ halves[half][lane]).count_ones();
-                let sum = differ(0) + differ(1) + differ(2) + differ(3);
-                let sum = sum + differ(4) + differ(5) + differ(6) + differ(7);
-                let found = sum << 16 | places[lane];
+                let found = sums[lane] << 16 | places[lane];
                 second[lane] = second[lane].min(best[lane].max(found));
                 best[lane] = best[lane].min(found);
             }
@@ -149,39 +191,6 @@ fn all_nearest_in_lanes(
                 (best[0] & 0xffff) as usize
             },
         });
-    }
-    all
-}
-
-impl Kernel for Match<'_> {
-    type Output = Vec<Nearest>;
-
-    #[inline(always)]
-    fn call(self) -> Vec<Nearest> {
-        all_nearest(self.query, self.target, self.offset)
-    }
-}
-
-#[inline(always)]
-fn all_nearest(query: &[Bits], target: &[Bits], offset: usize) -> Vec<Nearest> {
-    let mut all = Vec::with_capacity(query.len());
-    for bits in query {
-        let mut found = Nearest {
-            best: u32::MAX,
-            second: u32::MAX,
-            partner: usize::MAX,
-        };
-        for (j, other) in target.iter().enumerate() {
-            let d = distance(bits, other);
-            if d < found.second {
-                if d < found.best {
-                    (found.second, found.best, found.partner) = (found.best, d, offset + j);
-                } else {
-                    found.second = d;
-                }
-            }
-        }
-        all.push(found);
     }
     all
 }
@@ -413,6 +422,22 @@ fn wrapped(angle: f32) -> f32 {
 mod tests {
     use super::*;
 
+    /// One descriptor after the other.
+    fn plainly(query: &[Bits], target: &[Bits], offset: usize) -> Vec<(u32, u32, usize)> {
+        let distance = |a: &Bits, b: &Bits| a.iter().zip(b).map(|(x, y)| (x ^ y).count_ones()).sum::<u32>();
+        let of_one = |bits: &Bits| {
+            let mut all: Vec<(u32, usize)> = target
+                .iter()
+                .enumerate()
+                .map(|(j, other)| (distance(bits, other), offset + j))
+                .collect();
+            all.sort_unstable();
+            let (best, partner) = all.first().copied().unwrap_or((u32::MAX, usize::MAX));
+            (best, all.get(1).map_or(u32::MAX, |second| second.0), partner)
+        };
+        query.iter().map(of_one).collect()
+    }
+
     #[test]
     fn lanes_find_what_a_plain_search_finds() {
         let mut state = 7u64;
@@ -434,8 +459,9 @@ mod tests {
             let told = |all: Vec<Nearest>| -> Vec<(u32, u32, usize)> {
                 all.into_iter().map(|n| (n.best, n.second, n.partner)).collect()
             };
-            let expected = told(wide(pairs));
-            assert_eq!(told(all_nearest_in_lanes(pairs)), expected, "{count}");
+            let expected = plainly(&query, &target, 3);
+            assert_eq!(told(all_nearest::<true>(pairs)), expected, "{count}");
+            assert_eq!(told(all_nearest::<false>(pairs)), expected, "{count}");
             assert_eq!(told(nearest(&query, &target, 3)), expected, "{count}");
         }
     }
