@@ -25,6 +25,9 @@ const MOSTLY: f64 = 0.5;
 const NEAR: f64 = 3.0;
 /// What noise of the agreeing tiles excuses at most, grey levels: on high contrast they are left with much.
 const LOUDEST: f32 = 20.0;
+/// Gain of brightness between two pictures of text of which one was written or laid over: where another row is lit up on a dimmed
+/// page, the brightness of the one says next to nothing of the other's.
+const TONES: std::ops::Range<f32> = 0.2..5.0;
 /// Displacement assumed where no tile can tell, pixels of the plane compared.
 const UNTOLD: f64 = 0.25;
 
@@ -329,6 +332,7 @@ impl Candidate {
         let alike = self.with(Verdict::Agrees).chain(self.with(Verdict::Neutral));
         let (saturation, colour_residual) = places.colour(alike);
         let (long, short) = self.map.stretch();
+        let has_a_tone = TONES.contains(&self.tone.0);
         Alignment {
             transform: self.transform(a, b),
             distortion: (long / short.max(1e-9)) as f32,
@@ -349,8 +353,10 @@ impl Candidate {
             offset: self.tone.1,
             saturation,
             colour_residual,
-            written_over: text_like && self.is_written_over(&places),
-            laid_over: self.contradicting > 0 && overlay::is_laid_over(&self.tiles, self.tone, &places),
+            written_over: text_like && has_a_tone && self.is_written_over(&places),
+            laid_over: self.contradicting > 0
+                && (has_a_tone || !text_like)
+                && overlay::is_laid_over(&self.tiles, self.tone, &places, text_like),
             grain: grain as f32,
             moved,
             looked_for,

@@ -32,9 +32,29 @@ const STRAY: usize = 70;
 const STRAY_AROUND: usize = 40;
 /// Tiles outside the band that have to agree.
 const LEAST: usize = 24;
+/// For so many tiles of a text that agree one may disagree that has no part in it: a page that was dimmed
+/// contradicts little, and agrees little.
+const FADED: usize = 3;
 
-/// Whether all that contradicts lies in one band or patch, and whether the rest agrees.
-pub(super) fn is_laid_over(tiles: &[Tile], tone: (f32, f32), places: &Places<'_>) -> bool {
+/// Whether all that contradicts lies in one band or patch, and whether the rest agrees; among text nearly all the rest.
+pub(super) fn is_laid_over(tiles: &[Tile], tone: (f32, f32), places: &Places<'_>, text_like: bool) -> bool {
+    is_one_piece(tiles, tone, places) && !(text_like && is_faded(tiles, tone))
+}
+
+/// Whether many tiles disagree that have no part in what contradicts, nor lie beside it.
+fn is_faded(tiles: &[Tile], tone: (f32, f32)) -> bool {
+    let verdicts: Vec<Verdict> = tiles.iter().map(|tile| judge(tile, tone)).collect();
+    let with = |verdict| {
+        let tiles = tiles.iter().zip(&verdicts);
+        tiles.filter_map(move |(tile, found)| (*found == verdict).then_some(tile))
+    };
+    let (contradicting, vague): (Vec<&Tile>, Vec<&Tile>) =
+        with(Verdict::Disagrees).partition(|tile| unexplained(tile, tone) > CONTRADICTS);
+    let is_apart = |tile: &&&Tile| !contradicting.iter().any(|other| is_beside(tile, other));
+    vague.iter().filter(is_apart).count() * FADED > with(Verdict::Agrees).count()
+}
+
+fn is_one_piece(tiles: &[Tile], tone: (f32, f32), places: &Places<'_>) -> bool {
     let contradicts =
         |tile: &Tile| judge(tile, tone) == Verdict::Disagrees && unexplained(tile, tone) > CONTRADICTS;
     let frame = bounds(tiles.iter());
@@ -195,4 +215,50 @@ fn bounds<'a>(tiles: impl Iterator<Item = &'a Tile>) -> [f32; 4] {
         let [left, right, top, bottom] = tile.bounds;
         [l.min(left), r.max(right), t.min(top), b.max(bottom)]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tile of 16 pixels in column `x` and row `y`, whose brightness correlates so in both images.
+    fn tile([x, y]: [u8; 2], correlation: f32) -> Tile {
+        let [left, top] = [x, y].map(|at| f32::from(at) * 16.0);
+        Tile {
+            bounds: [left, left + 16.0, top, top + 16.0],
+            spread_target: 14.0,
+            spread_source: 14.0,
+            mean_target: 200.0,
+            mean_source: 200.0,
+            correlation,
+            fine_correlation: correlation,
+            fine_energy: 100.0,
+            structure: [0.0; 3],
+            pull: [0.0; 2],
+        }
+    }
+
+    #[test]
+    fn what_hardly_agrees_beside_a_drawer_was_dimmed_and_around_it_is_its_border() {
+        let agrees = |_: [u8; 2]| 0.95;
+        // Too much noise to agree, too little to be another letter.
+        let vague = 0.6;
+        let under_a_drawer = |rest: &dyn Fn([u8; 2]) -> f32| -> Vec<Tile> {
+            let places = (0..20).flat_map(|y| (0..20).map(move |x| [x, y]));
+            places
+                .map(|at @ [x, y]| {
+                    let is_drawer = x >= 15 && y >= 10;
+                    tile(at, if is_drawer { 0.0 } else { rest(at) })
+                })
+                .collect()
+        };
+        let tone = (1.0, 0.0);
+        assert!(!is_faded(&under_a_drawer(&agrees), tone));
+        let border = |[x, y]: [u8; 2]| if x >= 14 && y >= 9 { vague } else { 0.95 };
+        assert!(!is_faded(&under_a_drawer(&border), tone));
+        let few = |[x, _]: [u8; 2]| if x < 3 { vague } else { 0.95 };
+        assert!(!is_faded(&under_a_drawer(&few), tone), "a low quality");
+        let many = |[x, _]: [u8; 2]| if x < 8 { vague } else { 0.95 };
+        assert!(is_faded(&under_a_drawer(&many), tone), "dimmed");
+    }
 }

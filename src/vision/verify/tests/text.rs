@@ -149,6 +149,23 @@ fn letters_across_a_page_take_nothing_away_and_another_filling_does() {
 }
 
 #[test]
+fn another_row_that_is_lit_up_on_a_dimmed_page_was_not_laid_over() {
+    let page = page(11, 1);
+    let lit = |from: u32| {
+        let mut image = page.clone();
+        for (_, y, pixel) in image.enumerate_pixels_mut() {
+            if !(from..from + 34).contains(&y) {
+                *pixel = Rgb(pixel.0.map(|v| v / 5 * 2));
+            }
+        }
+        jpeg(&image, 85)
+    };
+    let found = aligned("another row", &lit(60), &lit(100));
+    assert!(found.contradicting > 8, "{found:#?}");
+    assert!(!found.laid_over && !found.written_over, "{found:#?}");
+}
+
+#[test]
 fn boards_repeat_and_pages_do_not() {
     let board = |light: [u8; 3], dark: [u8; 3]| {
         RgbImage::from_fn(208, 160, |x, y| {
