@@ -4,7 +4,7 @@
 //! previews are aligned, by keypoints ([`detect`], [`describe`], [`pairing`]) and as whole frames ([`frame`]); the
 //! warp is refined to a fraction of a pixel and every tile of the overlap is compared ([`tiles`]). A copy obeys one
 //! warp everywhere except where it was edited; a second exposure moves here and there, and its fine detail does
-//! not correlate. Everything is deterministic.
+//! not correlate. Everything is deterministic; sums over pixels are whole numbers ([`lanes`]).
 
 mod affine;
 mod describe;
