@@ -50,7 +50,7 @@ fn nearest(query: &[Bits], target: &[Bits], offset: usize) -> Vec<Nearest> {
         target,
         offset,
     };
-    counting(InWords(pairs)).unwrap_or_else(|| wide(InBytes(pairs)))
+    counting(Counted::<true>(pairs)).unwrap_or_else(|| wide(Counted::<false>(pairs)))
 }
 
 /// The arguments of [`nearest`].
@@ -61,27 +61,15 @@ struct Match<'a> {
     offset: usize,
 }
 
-/// For processors that count the bits of words side by side.
-struct InWords<'a>(Match<'a>);
+/// For processors that count the bits of words side by side, or that look up those of bytes.
+struct Counted<'a, const WORDS: bool>(Match<'a>);
 
-impl Kernel for InWords<'_> {
+impl<const WORDS: bool> Kernel for Counted<'_, WORDS> {
     type Output = Vec<Nearest>;
 
     #[inline(always)]
     fn call(self) -> Vec<Nearest> {
-        all_nearest::<true>(self.0)
-    }
-}
-
-/// For those that look up the bits of bytes side by side.
-struct InBytes<'a>(Match<'a>);
-
-impl Kernel for InBytes<'_> {
-    type Output = Vec<Nearest>;
-
-    #[inline(always)]
-    fn call(self) -> Vec<Nearest> {
-        all_nearest::<false>(self.0)
+        all_nearest::<WORDS>(self.0)
     }
 }
 
