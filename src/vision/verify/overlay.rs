@@ -36,7 +36,7 @@ const LEAST: usize = 24;
 /// contradicts little, and agrees little.
 const FADED: usize = 3;
 
-/// Whether all that contradicts lies in one band or patch, and whether the rest agrees; among text nearly all the rest.
+/// Whether all that contradicts lies in one band or patch, and whether the rest agrees; among text what disagrees vaguely counts too.
 pub(super) fn is_laid_over(tiles: &[Tile], tone: (f32, f32), places: &Places<'_>, text_like: bool) -> bool {
     is_one_piece(tiles, tone, places) && !(text_like && is_faded(tiles, tone))
 }
