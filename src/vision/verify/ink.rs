@@ -25,6 +25,10 @@ const WRITTEN: f32 = 0.1;
 const LEAST_INK: u32 = 100;
 /// Tiles that have to agree.
 const LEAST: usize = 24;
+/// One tile in so many is looked at first; what is missing in all may be missing in these.
+const SPARSE: usize = 8;
+/// Pixels missing in these that are no chance.
+const MISSING: u32 = 32;
 
 /// Pixels of some tiles, as one image against the other shows them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -38,9 +42,9 @@ struct Ink {
 }
 
 impl Ink {
-    /// Whether it is even if all the pixels that are `left` are written.
-    fn is_too_much_erased(self, left: f32) -> bool {
-        self.erased as f32 > ERASED * (self.written as f32 + left)
+    /// Whether more is missing than a few tiles show by chance.
+    fn is_clearly_erased(self) -> bool {
+        self.erased >= MISSING && self.erased as f32 > SPARSE as f32 * ERASED * self.written as f32
     }
 
     fn is_only_written(self) -> bool {
@@ -63,25 +67,28 @@ pub(super) fn is_written_over(
     if agreeing < LEAST || differing < WRITTEN * (agreeing as f32 + differing) {
         return false;
     }
-    let pixels = |tile: &&Tile| {
-        let [[left, right, top, bottom], _] = places.boxes(tile);
-        (right - left + 1.0) * (bottom - top + 1.0)
-    };
-    // No more can be written than there are pixels left: with too much ink missing for that, it is another filling.
-    let mut left: f32 = contradicting.iter().map(pixels).sum();
+    let found = |every: usize| of_tiles(contradicting.iter().step_by(every), tone, places);
+    // A few tiles tell nearly every other filling.
+    if found(SPARSE).into_iter().all(Ink::is_clearly_erased) {
+        return false;
+    }
+    found(1).into_iter().any(Ink::is_only_written)
+}
+
+fn of_tiles<'t>(
+    tiles: impl Iterator<Item = &'t &'t Tile>,
+    tone: (f32, f32),
+    places: &Places<'_>,
+) -> [Ink; 2] {
     let mut found = [Ink::default(); 2];
-    for tile in contradicting {
-        if found.iter().all(|ink| ink.is_too_much_erased(left)) {
-            return false;
-        }
-        left -= pixels(tile);
+    for tile in tiles {
         for (found, new) in found.iter_mut().zip(of_tile(tile, tone, places)) {
             found.erased += new.erased;
             found.written += new.written;
             found.all += new.all;
         }
     }
-    found.into_iter().any(Ink::is_only_written)
+    found
 }
 
 /// What a tile shows with A as the picture that may have been written over, and with B.
@@ -93,20 +100,23 @@ fn of_tile(tile: &Tile, (gain, offset): (f32, f32), places: &Places<'_>) -> [Ink
     let reach = places.map.scale().ceil().clamp(1.0, 4.0) as usize;
     let mut found = [Ink::default(); 2];
     let [left, right, top, bottom] = here.map(|v| v.round().max(0.0) as usize);
+    let [across, _, _, down, ..] = places.map.0;
+    let mut all = 0;
     for y in top..bottom.min(a.height) {
-        for x in left..right.min(a.width) {
-            let [u, v] = places.map.apply([x as f64 + 0.5, y as f64 + 0.5]);
+        let [start_u, start_v] = places.map.apply([left as f64 + 0.5, y as f64 + 0.5]);
+        let row = a.row(y).get(left..right.min(a.width)).unwrap_or_default();
+        for (step, &level) in row.iter().enumerate() {
+            let (u, v) = (start_u + across * step as f64, start_v + down * step as f64);
             if u < 0.0 || v < 0.0 || u >= b.width as f64 || v >= b.height as f64 {
                 continue;
             }
-            let (u, v) = (u as usize, v as usize);
-            let one = to_b(f32::from(a.row(y)[x]));
+            all += 1;
+            let (x, u, v) = (left + step, u as usize, v as usize);
+            let one = to_b(f32::from(level));
             let other = f32::from(b.row(v)[u]);
-            for found in &mut found {
-                found.all += 1;
-            }
+            // What is about as bright in both is missing in neither.
             let is_ink = |ground: f32| (one - ground).abs() > INK || (other - ground).abs() > INK;
-            if !grounds.into_iter().any(is_ink) {
+            if (one - other).abs() <= BEYOND || !grounds.into_iter().any(is_ink) {
                 continue;
             }
             let [low, high] = range(a, x, y, 1).map(to_b);
@@ -128,6 +138,9 @@ fn of_tile(tile: &Tile, (gain, offset): (f32, f32), places: &Places<'_>) -> [Ink
                 found.written += u32::from(drawn > INK && (beside || across));
             }
         }
+    }
+    for found in &mut found {
+        found.all = all;
     }
     found
 }

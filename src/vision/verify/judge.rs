@@ -1,12 +1,13 @@
 //! From two sets of features to a verification.
 
 use super::affine::Affine;
+use super::contest::{self, Contender, levels};
 use super::places::{Places, overlap};
 use super::planes::{ENOUGH, Planes, textured};
 use super::regions::regions;
 use super::tiles::Tile;
 use super::verdict::{CONTRADICTS, NOISE, Verdict, judge, tone, unexplained};
-use super::{Alignment, Features, Verification, frame, ink, overlay, pairing, texture, wander};
+use super::{Alignment, Features, Verification, ink, overlay, pairing, texture, wander};
 use crate::types::{Region, Transform};
 
 /// Displacement left from which a warp is drawn to the tiles that agree, pixels of the plane compared.
@@ -14,15 +15,11 @@ const TIGHT: f64 = 0.2;
 /// How often it is.
 const TIGHTENINGS: usize = 3;
 /// Agreement from which no coarser plane is asked, and no other hypothesis.
-const SETTLED: f64 = 0.8;
+pub(super) const SETTLED: f64 = 0.8;
 /// What a coarser plane has to agree more, to be believed instead of a finer one.
 const CLEARLY_MORE: f64 = 0.25;
 /// Mean correlation of fine detail from which images are as sharp as each other.
 const SHARP: f32 = 0.9;
-/// Agreement from which the mirrored image is not tried.
-const MOSTLY: f64 = 0.5;
-/// Maps that differ by no more at the corners settle at the same place, pixels of A.
-const NEAR: f64 = 3.0;
 /// What noise of the agreeing tiles excuses at most, grey levels: on high contrast they are left with much.
 const LOUDEST: f32 = 20.0;
 /// Gain of brightness between two pictures of text of which one was written or laid over: where another row is lit up on a dimmed
@@ -34,7 +31,7 @@ const UNTOLD: f64 = 0.25;
 /// Compares two images; the transform found leads from `a` to `b`. About 1 to 5 ms.
 #[must_use]
 pub fn verify(a: &Features, b: &Features) -> Verification {
-    verification(a, b, best(a, b))
+    verification(a, b, contest::best(a, b))
 }
 
 /// Compares two images under a map from `a` to `b` that is known but for its last pixels, in relative units, and nothing else:
@@ -45,7 +42,8 @@ pub fn verify_under(map: &Transform, inliers: u32, a: &Features, b: &Features) -
     let map = Affine::scaling(width, height)
         .then(&Affine(map.matrix))
         .then(&Affine::scaling(f64::from(b.width), f64::from(b.height)));
-    verification(a, b, Candidate::settle(a, b, map, inliers as usize))
+    let contender = Contender::new(a, b, map, inliers as usize);
+    verification(a, b, contender.and_then(|map| Candidate::settle(a, b, &map)))
 }
 
 fn verification(a: &Features, b: &Features, best: Option<Candidate>) -> Verification {
@@ -59,70 +57,11 @@ fn verification(a: &Features, b: &Features, best: Option<Candidate>) -> Verifica
     }
 }
 
-/// The warp that explains most, by whole frames first, and by keypoints where these leave much unexplained.
-fn best(a: &Features, b: &Features) -> Option<Candidate> {
-    let mut best: Option<Candidate> = None;
-    let mut tried: Vec<Affine> = Vec::with_capacity(2);
-    for (_, map) in frame::hypotheses(&a.views, &b.views, 2) {
-        // Frames with a thin border give two maps that settle at one place.
-        if tried.iter().any(|other| is_near(other, &map, a)) {
-            continue;
-        }
-        tried.push(map);
-        if let Some(found) = Candidate::as_it_is(a, b, map) {
-            return Some(found);
-        }
-        best = better(best, Candidate::settle(a, b, map, 0));
-        if best.as_ref().is_some_and(|best| best.explains(SETTLED)) {
-            return best;
-        }
-    }
-    for mirrored in [false, true] {
-        let pairs = pairing::pair(a, b, mirrored);
-        if let Some(found) = pairing::hypothesis(&pairs, mirrored) {
-            match &mut best {
-                // It would settle where the frames have.
-                Some(best) if is_near(&best.map, &found.map, a) => {
-                    best.inliers = best.inliers.max(found.inliers)
-                }
-                _ => best = better(best, Candidate::settle(a, b, found.map, found.inliers)),
-            }
-        }
-        if best.as_ref().is_some_and(|best| best.explains(MOSTLY)) {
-            break;
-        }
-    }
-    best
-}
-
-/// Whether two maps carry the corners of A to about the same places.
-fn is_near(one: &Affine, other: &Affine, a: &Features) -> bool {
-    one.apart(other, a.corners()) <= NEAR * other.scale()
-}
-
-/// The finest planes of about equal size, in the pyramids of A and B; `None` where the map makes too much of either.
-fn levels(map: &Affine) -> Option<(usize, usize)> {
-    let scale = map.scale();
-    if !(0.04..=25.0).contains(&scale) {
-        return None;
-    }
-    let octaves = scale.log2().round() as i32;
-    Some(((-octaves).max(0) as usize, octaves.max(0) as usize))
-}
-
-/// Whichever explains more; of equal ones the first.
-fn better(old: Option<Candidate>, new: Option<Candidate>) -> Option<Candidate> {
-    match (old, new) {
-        (Some(old), Some(new)) => Some(if new.worth() > old.worth() { new } else { old }),
-        (old, new) => old.or(new),
-    }
-}
-
 /// A settled warp with its tiles.
-struct Candidate {
+pub(super) struct Candidate {
     /// Pixels of A's preview to pixels of B's.
-    map: Affine,
-    inliers: usize,
+    pub(super) map: Affine,
+    pub(super) inliers: usize,
     tiles: Vec<Tile>,
     /// What each of the tiles says.
     verdicts: Vec<Verdict>,
@@ -141,7 +80,7 @@ struct Candidate {
 impl Candidate {
     /// The frames laid onto each other where nothing but resampling and tone lies between them: coarse planes see no reason to
     /// move the map, and the finest ones are measured under it at once. `None` where it has to be searched for.
-    fn as_it_is(a: &Features, b: &Features, mut map: Affine) -> Option<Self> {
+    pub(super) fn as_it_is(a: &Features, b: &Features, mut map: Affine) -> Option<Self> {
         let levels = levels(&map)?;
         if !Planes::at(a, b, levels, 2)?.holds(&map) {
             return None;
@@ -167,27 +106,20 @@ impl Candidate {
         None
     }
 
-    /// Refines a map from coarse to fine and measures the tiles. `inliers` is 0 for a whole-frame hypothesis.
-    fn settle(a: &Features, b: &Features, map: Affine, inliers: usize) -> Option<Self> {
-        let levels = levels(&map)?;
-        let coarsest = if inliers == 0 { 3 } else { 2 };
-        // The map as each step left it, coarse to fine.
-        let mut settled: Vec<(usize, Affine)> = Vec::with_capacity(4);
-        let mut map = map;
-        for step in (0..=coarsest).rev() {
-            let Some(planes) = Planes::at(a, b, levels, step) else {
-                continue;
-            };
-            let Some(refined) = planes.refined(&map) else {
-                break;
-            };
-            map = refined;
-            settled.push((step, map));
+    /// The map of a contender refined on the finest planes, and its tiles: on the finest planes that have something to say.
+    pub(super) fn settle(a: &Features, b: &Features, contender: &Contender) -> Option<Self> {
+        let (levels, inliers) = (contender.levels, contender.inliers);
+        let mut settled = contender.steps.clone();
+        if contender.is_open
+            && let Some(finest) = Planes::at(a, b, levels, 0)
+            && let (Some(map), _) = finest.refined(&contender.map)
+        {
+            settled.push((0, map));
         }
         let mut best: Option<Self> = None;
         let mut textured_most = 0;
         for &(step, map) in settled.iter().rev() {
-            if !super::pairing::plausible(&map) {
+            if !pairing::plausible(&map) {
                 continue;
             }
             let Some(planes) = Planes::at(a, b, levels, step) else {
@@ -300,12 +232,12 @@ impl Candidate {
     }
 
     /// Which of two candidates explains more.
-    fn worth(&self) -> f64 {
+    pub(super) fn worth(&self) -> f64 {
         self.agreeing as f64 * self.agreement() * self.unit
     }
 
     /// Whether this share of what there is to say agrees, and that is not little: no other hypothesis is much better then.
-    fn explains(&self, share: f64) -> bool {
+    pub(super) fn explains(&self, share: f64) -> bool {
         self.agreeing >= 24 && self.agreement() >= share
     }
 

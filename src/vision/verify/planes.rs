@@ -15,6 +15,8 @@ const STILL: f64 = 0.05;
 const SAME_PLACE: f64 = 0.1;
 /// What coarse planes may want to move the corners of a map that is measured as it is, pixels of these.
 const HELD: f64 = 0.25;
+/// Correlation from which a tile may show the same, before the map is settled.
+const ALIKE: f32 = 0.5;
 /// Textured tiles that make a verdict; with fewer, larger tiles are tried.
 pub(super) const ENOUGH: usize = 12;
 /// Tiles of less spread than this in both images prove nothing, grey levels.
@@ -67,9 +69,9 @@ impl<'a> Planes<'a> {
             .then(&Affine::scaling(up, up))
     }
 
-    /// The map refined on these planes; `None` when they show different things under it: the coarser planes have aligned
-    /// what can be aligned, and most false hypotheses end here.
-    pub(super) fn refined(&self, map: &Affine) -> Option<Affine> {
+    /// The map refined on these planes, and what it promises; no map when they show different things under it: the coarser planes
+    /// have aligned what can be aligned, and most false hypotheses end here.
+    pub(super) fn refined(&self, map: &Affine) -> (Option<Affine>, Promise) {
         let (rounds, freedom) = match self.step {
             3 => (3, Freedom::ShiftAndScale),
             1 | 2 => (2, Freedom::Affine),
@@ -80,12 +82,13 @@ impl<'a> Planes<'a> {
         } else {
             (TILE * 3 / 4, Grid::All)
         };
-        let mut map = *map;
+        let (mut map, mut promise) = (*map, Promise::default());
         for _ in 0..rounds {
             let local = self.between(&map);
             let tiles = outline(self.target, self.source, &local, side, grid);
+            promise = self.promise(&tiles);
             if self.step <= 1 && hopeless(&tiles) {
-                return None;
+                return (None, promise);
             }
             let size = [self.target.width, self.target.height];
             let Some(better) = refine(&local, &tiles, size, freedom) else {
@@ -97,7 +100,25 @@ impl<'a> Planes<'a> {
                 break;
             }
         }
-        Some(map)
+        (Some(map), promise)
+    }
+
+    /// What is promised by tiles that were outlined on these planes.
+    fn promise(&self, tiles: &[Tile]) -> Promise {
+        let (mut textured_area, mut alike) = (0.0, 0.0);
+        for tile in textured(tiles) {
+            let [left, right, top, bottom] = tile.bounds.map(f64::from);
+            let area = (right - left) * (bottom - top);
+            textured_area += area;
+            alike += if tile.correlation > ALIKE { area } else { 0.0 };
+        }
+        let share = alike / f64::max(textured_area, 1.0);
+        // Each octave down there are four times as many tiles of half the size.
+        let unit = f64::from(1u32 << (self.level_a + self.step));
+        Promise {
+            worth: alike / (TILE * TILE) as f64 * share * unit,
+            share,
+        }
     }
 
     /// How far the farthest corner is from one map to another, pixels of the source.
@@ -139,12 +160,21 @@ impl<'a> Planes<'a> {
     }
 }
 
+/// What a map may be worth, before it is settled.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Promise {
+    /// In units of a settled warp's worth.
+    pub(super) worth: f64,
+    /// Share of the textured area that correlates, 0 to 1.
+    pub(super) share: f64,
+}
+
 /// Whether hardly any textured tile correlates.
 fn hopeless(tiles: &[Tile]) -> bool {
     let (mut count, mut good) = (0, 0);
     for tile in textured(tiles) {
         count += 1;
-        good += usize::from(tile.correlation > 0.5);
+        good += usize::from(tile.correlation > ALIKE);
     }
     count >= ENOUGH && good * 5 < count
 }
