@@ -7,6 +7,7 @@
 //! contrast scales the steps with the picture.
 
 use super::{Coded, Side};
+use crate::vision::wide::{Kernel, wide};
 
 /// Blocks looked at.
 const BLOCKS: usize = 4096;
@@ -81,7 +82,7 @@ pub(super) fn later(a: &Coded, b: &Coded) -> Option<Verdict> {
     if steps_a.is_none() && steps_b.is_none() {
         return None;
     }
-    let (blocks, gain) = common(a, b)?;
+    let (blocks, gain) = wide(Common(a, b))?;
     let is_sure = blocks.len() >= ENOUGH && UNCHANGED.contains(&gain);
     match (steps_a, steps_b) {
         (Some(steps_a), Some(steps_b)) => both(&blocks, gain, &steps_a, &steps_b),
@@ -99,7 +100,20 @@ pub(super) fn later(a: &Coded, b: &Coded) -> Option<Verdict> {
     }
 }
 
+/// Looks for the blocks that two images have in common.
+struct Common<'a>(&'a Coded, &'a Coded);
+
+impl Kernel for Common<'_> {
+    type Output = Option<(Vec<Blocks>, f32)>;
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        common(self.0, self.1)
+    }
+}
+
 /// The blocks with detail that show the same in both images, and the contrast of B relative to A.
+#[inline(always)]
 fn common(a: &Coded, b: &Coded) -> Option<(Vec<Blocks>, f32)> {
     let (columns, rows) = (a.width / 8, a.height / 8);
     let stride = (columns * rows).div_ceil(BLOCKS).max(1);
@@ -298,20 +312,26 @@ fn beside_lossless<'a>(
     }
 }
 
-/// The cosine transform of 8×8 blocks, orthonormal.
-struct Cosines([[f32; 8]; 8]);
+/// The cosine transform of 8×8 blocks, orthonormal: for each place the waves of all frequencies, and the other way round.
+struct Cosines {
+    at: [[f32; 8]; 8],
+    of: [[f32; 8]; 8],
+}
 
 impl Cosines {
     fn new() -> Self {
-        Self(std::array::from_fn(|k| {
+        let of = std::array::from_fn(|k| {
             let scale = if k == 0 { 0.125f32.sqrt() } else { 0.5 };
             std::array::from_fn(|x| {
                 scale * ((2 * x + 1) as f32 * k as f32 * std::f32::consts::PI / 16.0).cos()
             })
-        }))
+        });
+        let at = std::array::from_fn(|x| of.map(|wave: [f32; 8]| wave[x]));
+        Self { at, of }
     }
 
     /// The details and the mean of the block at (x, y); nothing where it reaches an end of the scale, at which values were cut off.
+    #[inline(always)]
     fn details(&self, image: &Coded, x: usize, y: usize) -> Option<([f32; DETAILS], f32)> {
         let mut rows = [[0.0f32; 8]; 8];
         for (j, row) in rows.iter_mut().enumerate() {
@@ -319,19 +339,25 @@ impl Cosines {
             if line.iter().any(|v| !(3..253).contains(v)) {
                 return None;
             }
-            for (out, basis) in row.iter_mut().zip(&self.0) {
-                *out = line.iter().zip(basis).map(|(&v, c)| f32::from(v) * c).sum();
+            for (&v, waves) in line.iter().zip(&self.at) {
+                add(row, waves, f32::from(v));
             }
         }
-        let mut found = [0.0; DETAILS];
-        for (v, basis) in self.0.iter().enumerate() {
-            for u in 0..8 {
-                if (u, v) != (0, 0) {
-                    found[8 * v + u - 1] = rows.iter().zip(basis).map(|(row, c)| row[u] * c).sum();
-                }
+        let mut found = [0.0; 64];
+        for (out, wave) in found.as_chunks_mut::<8>().0.iter_mut().zip(&self.of) {
+            for (row, &c) in rows.iter().zip(wave) {
+                add(out, row, c);
             }
         }
         let mean = rows.iter().map(|row| row[0]).sum::<f32>() / 8.0;
-        Some((found, mean))
+        Some((std::array::from_fn(|i| found[i + 1]), mean))
+    }
+}
+
+/// Adds a multiple of eight values to eight others.
+#[inline(always)]
+fn add(sums: &mut [f32; 8], values: &[f32; 8], factor: f32) {
+    for (sum, v) in sums.iter_mut().zip(values) {
+        *sum += factor * v;
     }
 }
