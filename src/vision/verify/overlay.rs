@@ -14,7 +14,7 @@ const ACROSS: f32 = 0.93;
 const THICK: f32 = 0.25;
 /// Shares of the frame's tiles that a patch covers.
 const PATCH: std::ops::Range<f32> = 0.015..0.25;
-/// Share of the tiles in the box around a patch that differ: a disc fills .79 of it.
+/// Share of the tiles in the box around a patch that differ, if only in their ground: a disc fills .79 of it.
 const FILLED: f32 = 0.6;
 /// Share of a patch's tiles whose ground differs.
 const REPAINTED: f32 = 0.6;
@@ -82,7 +82,13 @@ fn is_patch(
         let [l, r, t, b] = tile.bounds;
         l >= left && r <= right && t >= top && b <= bottom
     };
-    let fills_its_box = || patch.len() as f32 >= FILLED * tiles.iter().filter(in_box).count() as f32;
+    // What shows through a veil agrees, on ground of the veil's.
+    let fills_its_box = || {
+        let in_box = || tiles.iter().filter(in_box);
+        let is_filled = |tile: &&Tile| contradicts(tile) || places.has_other_ground(tile, tone);
+        let enough = FILLED * in_box().count() as f32;
+        patch.len() as f32 >= enough || in_box().filter(is_filled).count() as f32 >= enough
+    };
     let is_repainted = || {
         let other_ground = |tile: &&&Tile| places.has_other_ground(tile, tone);
         patch.iter().filter(other_ground).count() as f32 >= REPAINTED * patch.len() as f32

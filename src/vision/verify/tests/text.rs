@@ -91,6 +91,33 @@ fn a_sticker_brings_its_ground_along_and_ink_does_not() {
 }
 
 #[test]
+fn a_veil_fills_its_box_where_the_page_shows_through() {
+    let a = page(5, 1);
+    let (left, right, top, bottom) = (96, 208, 112, 192);
+    let written = |veil: f32| {
+        let mut b = a.clone();
+        for (x, y, pixel) in b.enumerate_pixels_mut() {
+            if !(left..right).contains(&x) || !(top..bottom).contains(&y) {
+                continue;
+            }
+            // Large strokes down the left and along the bottom, which are less than half of it.
+            let is_written = x < left + 28 || y >= bottom - 20;
+            *pixel = if is_written && (x / 7 + y / 7) % 2 == 0 {
+                Rgb([255, 240, 90])
+            } else {
+                let colour = [150.0, 60.0, 190.0];
+                Rgb([0, 1, 2].map(|c| (f32::from(pixel[c]) * (1.0 - veil) + colour[c] * veil) as u8))
+            };
+        }
+        aligned("a veil", &a, &jpeg(&b, 90))
+    };
+    let veil = written(0.5);
+    assert!(veil.laid_over && veil.contradicting > 8, "{veil:#?}");
+    let none = written(0.0);
+    assert!(!none.laid_over && none.contradicting > 8, "{none:#?}");
+}
+
+#[test]
 fn a_low_quality_leaves_noise_on_letters_and_no_other_letters() {
     let a = page(7, 1);
     let found = aligned("quality 25", &jpeg(&a, 92), &jpeg(&a, 25));
