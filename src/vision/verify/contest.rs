@@ -2,8 +2,7 @@
 //! is settled on fine ones.
 
 use super::affine::Affine;
-use super::judge::{Candidate, SETTLED};
-use super::planes::{Planes, Promise};
+use super::candidate::{Candidate, Contender, SETTLED};
 use super::{Features, frame, pairing};
 
 /// Agreement from which no warp that promises less is settled, and the mirrored image is not tried.
@@ -115,63 +114,9 @@ impl Contest<'_> {
     }
 }
 
-/// A warp refined on coarse planes, to be settled on fine ones.
-pub(super) struct Contender {
-    pub(super) inliers: usize,
-    /// The finest planes of equal size, in the pyramids of A and B.
-    pub(super) levels: (usize, usize),
-    /// From pixels of A's preview to pixels of B's.
-    pub(super) map: Affine,
-    /// The map as each octave left it, coarse to fine.
-    pub(super) steps: Vec<(usize, Affine)>,
-    /// Whether the coarse planes show the same, so that the finest are worth a look.
-    pub(super) is_open: bool,
-    promise: Promise,
-}
-
-impl Contender {
-    /// Refines a map from coarse to fine, down to planes of half the size; `inliers` is 0 for that of a whole frame. `None` where
-    /// it makes too much of either image.
-    pub(super) fn new(a: &Features, b: &Features, map: Affine, inliers: usize) -> Option<Self> {
-        let mut new = Self {
-            inliers,
-            levels: levels(&map)?,
-            map,
-            steps: Vec::with_capacity(4),
-            is_open: true,
-            promise: Promise::default(),
-        };
-        let coarsest = if inliers == 0 { 3 } else { 2 };
-        for step in (1..=coarsest).rev() {
-            let Some(planes) = Planes::at(a, b, new.levels, step) else {
-                continue;
-            };
-            let refined;
-            (refined, new.promise) = planes.refined(&new.map);
-            let Some(map) = refined else {
-                new.is_open = false;
-                break;
-            };
-            new.map = map;
-            new.steps.push((step, map));
-        }
-        Some(new)
-    }
-}
-
 /// Whether two maps carry the corners of A to about the same places.
 fn is_near(one: &Affine, other: &Affine, a: &Features) -> bool {
     one.apart(other, a.corners()) <= NEAR * other.scale()
-}
-
-/// The finest planes of about equal size, in the pyramids of A and B; `None` where the map makes too much of either.
-pub(super) fn levels(map: &Affine) -> Option<(usize, usize)> {
-    let scale = map.scale();
-    if !(0.04..=25.0).contains(&scale) {
-        return None;
-    }
-    let octaves = scale.log2().round() as i32;
-    Some(((-octaves).max(0) as usize, octaves.max(0) as usize))
 }
 
 #[cfg(test)]

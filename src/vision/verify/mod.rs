@@ -7,6 +7,7 @@
 //! not correlate. Everything is deterministic; sums over pixels are whole numbers ([`lanes`]).
 
 mod affine;
+mod candidate;
 mod contest;
 mod describe;
 mod detect;

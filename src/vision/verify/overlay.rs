@@ -105,7 +105,7 @@ fn is_patch(
         let patch: Vec<[Ground; 2]> = patch.iter().map(|tile| places.ground(tile)).collect();
         (0..2).any(|side| is_foreign(&patch, &others, side))
     };
-    fills_its_box() && leaves_the_rest() && is_repainted() && brings_its_ground()
+    leaves_the_rest() && fills_its_box() && is_repainted() && brings_its_ground()
 }
 
 /// Whether most of a patch is painted, in one of the images, as hardly any other tile is there: squares of a board or of a code

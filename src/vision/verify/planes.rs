@@ -22,6 +22,16 @@ pub(super) const ENOUGH: usize = 12;
 /// Tiles of less spread than this in both images prove nothing, grey levels.
 pub(super) const TEXTURED: f32 = 5.0;
 
+/// The finest planes of about equal size, in the pyramids of A and B; `None` where the map makes too much of either.
+pub(super) fn levels(map: &Affine) -> Option<(usize, usize)> {
+    let scale = map.scale();
+    if !(0.04..=25.0).contains(&scale) {
+        return None;
+    }
+    let octaves = scale.log2().round() as i32;
+    Some(((-octaves).max(0) as usize, octaves.max(0) as usize))
+}
+
 /// The planes of a pair that show what they share at about the same size.
 pub(super) struct Planes<'a> {
     pub(super) target: &'a Plane,
